@@ -1,0 +1,60 @@
+/* The command `halley`: what its commands share.
+ *
+ * main.c reads the options of all commands from one table into one struct cli, checks that they belong to the
+ * command, and calls it. A command is one file, cmd_<name>.c, and one row in main.c. It speaks in two streams:
+ * results on stdout, everything that is about them (errors, progress, "connected again") on stderr, each line
+ * beginning with "halley: ". The returned exit codes are a promise to scripts. */
+#ifndef HALLEY_CLI_CLI_H
+#define HALLEY_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/base.h"
+#include "cli/endpoint.h"
+
+enum cli_exit {
+    CLI_DONE = 0,
+    CLI_REFUSED = 1,       /* the server said no, or the output could not be written */
+    CLI_USAGE = 2,         /* the command line is wrong */
+    CLI_NO_CONNECTION = 3, /* the server cannot be reached, or went away before it answered */
+};
+
+struct cli {
+    struct endpoint server;
+    char *const *args; /* of the command, without options; NULL-terminated */
+    int arg_count;
+    bool json;
+    bool quiet;
+    bool verbose;
+    const char *key; /* of an idempotent publish; NULL: none */
+    uint64_t count;  /* stop after so many messages; 0: never */
+};
+
+struct cli_command {
+    const char *name;
+    const char *args;    /* as the manual writes them: "TOPIC [MESSAGE]" */
+    const char *summary; /* for the list of commands: no capital, no full stop */
+    const char *help;    /* what `halley help NAME` says below the usage line */
+    const char *options; /* short names of the options it takes beside the common ones */
+    int min_args;
+    int max_args;
+    enum cli_exit (*run)(const struct cli *cli);
+};
+
+extern const struct cli_command cmd_pub;
+extern const struct cli_command cmd_sub;
+extern const struct cli_command cmd_topics;
+extern const struct cli_command cmd_stats;
+
+/* One line on stderr: "halley: " and the sentence. cli_note() is for what is not an error; it is printed only on a
+ * terminal or with --verbose, never with --quiet. */
+void cli_error(const char *fmt, ...) HLY_PRINTF(1, 2);
+void cli_server_error(const char *where, const char *reply); /* an error reply of RESP, after "line 7: " or "" */
+void cli_note(const struct cli *cli, const char *fmt, ...) HLY_PRINTF(2, 3);
+
+/* Push what was printed out to the reader of stdout. False when that failed: the reason has been said, unless it is a
+ * reader that simply went away (`| head`), after which the command ends without a word. */
+bool cli_flush(void);
+
+#endif

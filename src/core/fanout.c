@@ -1,0 +1,376 @@
+#include "core/fanout.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/pattern_index.h"
+
+#define WORDS (FANOUT_BATCH_MAX / 64)
+#define PREFETCH_AHEAD 6 /* subscriptions: enough to hide a cache miss behind the sends in between */
+
+struct run { /* what one feed's subscribers of one form get of this batch */
+    struct chunk_slice *slices;
+    uint32_t count;
+    uint32_t bytes;
+    bool is_built;
+};
+
+struct touched { /* a feed that this batch has messages for */
+    struct feed *feed;
+    uint64_t has[WORDS]; /* bit i: message i of the batch */
+    uint32_t messages;
+    struct run runs[WIRE_FORMS];
+};
+
+struct gather { /* one touched feed of a subscriber that has several subscriptions */
+    struct gather *next;
+    struct subscription *sub;
+};
+
+struct pool { /* fixed-sized items that all end with the batch; grows in blocks that never move */
+    void **blocks;
+    size_t block_count;
+    size_t item_bytes;
+    size_t per_block;
+    size_t used;
+};
+
+struct fanout {
+    struct sub_table *table;
+    struct chunk_pool *chunks;
+    struct message *const *messages;
+    size_t count;
+    struct chunk *filling; /* where the next frame goes */
+    struct chunk **held;   /* every chunk of this batch, one reference each */
+    size_t held_count, held_cap;
+    struct chunk_slice wire[FANOUT_BATCH_MAX][WIRE_FORMS]; /* chunk NULL: not encoded yet */
+    struct pool touched; /* struct touched */
+    struct pool gathers; /* struct gather */
+    struct pool slices;  /* struct chunk_slice[FANOUT_BATCH_MAX] */
+    struct subscriber **multi; /* subscribers with gathers */
+    size_t multi_count, multi_cap;
+    struct chunk_slice merged[FANOUT_BATCH_MAX * 4];
+    uint64_t deliveries;
+};
+
+/* ---- working memory */
+
+static void *pool_take(struct pool *p)
+{
+    size_t block = p->used / p->per_block;
+    if (block == p->block_count) {
+        void **blocks = realloc(p->blocks, (block + 1) * sizeof(void *));
+        if (blocks == NULL)
+            return NULL;
+        p->blocks = blocks;
+        if ((blocks[block] = malloc(p->per_block * p->item_bytes)) == NULL)
+            return NULL;
+        p->block_count++;
+    }
+    return (char *)p->blocks[block] + p->used++ % p->per_block * p->item_bytes;
+}
+
+static void *pool_at(const struct pool *p, size_t i)
+{
+    return (char *)p->blocks[i / p->per_block] + i % p->per_block * p->item_bytes;
+}
+
+static void pool_done(struct pool *p)
+{
+    for (size_t i = 0; i < p->block_count; i++)
+        free(p->blocks[i]);
+    free(p->blocks);
+}
+
+struct fanout *fanout_new(struct sub_table *table, struct chunk_pool *chunks)
+{
+    struct fanout *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return NULL;
+    f->table = table;
+    f->chunks = chunks;
+    f->touched = (struct pool){ .item_bytes = sizeof(struct touched), .per_block = 64 };
+    f->gathers = (struct pool){ .item_bytes = sizeof(struct gather), .per_block = 1024 };
+    f->slices = (struct pool){ .item_bytes = FANOUT_BATCH_MAX * sizeof(struct chunk_slice), .per_block = 4 };
+    return f;
+}
+
+void fanout_free(struct fanout *f)
+{
+    if (f == NULL)
+        return;
+    pool_done(&f->touched);
+    pool_done(&f->gathers);
+    pool_done(&f->slices);
+    free(f->held);
+    free(f->multi);
+    free(f);
+}
+
+/* ---- which feeds */
+
+static void lost(struct fanout *f, struct subscriber *s) /* out of memory: its transport has to say so */
+{
+    f->table->lost_batches++;
+    s->ops->deliver(s, NULL, 0, 0);
+}
+
+static void touch(struct fanout *f, struct feed *feed, size_t message)
+{
+    struct touched *t = feed->touched;
+    if (t == NULL) {
+        t = pool_take(&f->touched);
+        if (t == NULL) {
+            for (uint32_t i = 0; i < feed->count; i++)
+                lost(f, feed->subs[i]->subscriber);
+            return;
+        }
+        memset(t, 0, sizeof *t);
+        t->feed = feed;
+        feed->touched = t;
+    }
+    t->has[message / 64] |= 1ull << message % 64;
+    t->messages++;
+}
+
+struct touch_ctx {
+    struct fanout *f;
+    size_t message;
+};
+
+static void touch_pattern(void *value, void *ctx)
+{
+    struct touch_ctx *c = ctx;
+    touch(c->f, value, c->message);
+}
+
+static void touch_feeds(struct fanout *f)
+{
+    struct sub_table *t = f->table;
+    for (size_t i = 0; i < f->count; i++) {
+        const struct message *m = f->messages[i];
+        struct map_node *n = map_find(&t->topics, m->topic_hash, m->bytes, m->topic_len);
+        if (n != NULL)
+            touch(f, HLY_CONTAINER_OF(n, struct feed, node), i);
+    }
+    if (pattern_index_count(t->patterns) == 0)
+        return;
+    for (size_t i = 0; i < f->count; i++) { /* topics first: their frames then lie side by side */
+        struct touch_ctx c = { f, i };
+        pattern_index_match(t->patterns, f->messages[i]->bytes, f->messages[i]->topic_len, touch_pattern, &c);
+    }
+}
+
+/* ---- encoding */
+
+static struct chunk *chunk_for(struct fanout *f, uint32_t bytes)
+{
+    if (f->filling != NULL && chunk_room(f->filling) >= bytes)
+        return f->filling;
+    if (f->held_count == f->held_cap) {
+        size_t cap = f->held_cap == 0 ? 16 : f->held_cap * 2;
+        struct chunk **held = realloc(f->held, cap * sizeof(struct chunk *));
+        if (held == NULL)
+            return NULL;
+        f->held = held;
+        f->held_cap = cap;
+    }
+    struct chunk *c = chunk_new(f->chunks, bytes > CHUNK_STANDARD_BYTES ? bytes : CHUNK_STANDARD_BYTES);
+    if (c == NULL)
+        return NULL;
+    f->held[f->held_count++] = c;
+    f->filling = c;
+    return c;
+}
+
+static bool encode(struct fanout *f, enum wire_form form, size_t message, const struct feed *feed, struct chunk_slice *ret)
+{
+    const struct wire_encoder *e = &f->table->encoders[form];
+    bool is_shared = !e->per_feed || !feed->is_pattern;
+    if (is_shared && f->wire[message][form].chunk != NULL) {
+        *ret = f->wire[message][form];
+        return true;
+    }
+    struct message *m = f->messages[message];
+    struct chunk *c = chunk_for(f, e->bound(m, feed));
+    if (c == NULL)
+        return false;
+    uint32_t len = e->encode(m, feed, c->data + c->len);
+    assert(len <= chunk_room(c));
+    *ret = (struct chunk_slice){ c, c->len, len };
+    c->len += len;
+    if (is_shared)
+        f->wire[message][form] = *ret;
+    return true;
+}
+
+/* Append a slice to a list, joining it to the last one where it continues it. */
+static uint32_t slices_add(struct chunk_slice *list, uint32_t count, struct chunk_slice s)
+{
+    struct chunk_slice *last = count > 0 ? &list[count - 1] : NULL;
+    if (last != NULL && last->chunk == s.chunk && last->off + last->len == s.off) {
+        last->len += s.len;
+        return count;
+    }
+    list[count] = s;
+    return count + 1;
+}
+
+static bool run_build(struct fanout *f, struct touched *t, enum wire_form form)
+{
+    struct run *run = &t->runs[form];
+    run->slices = pool_take(&f->slices);
+    if (run->slices == NULL)
+        return false;
+    for (size_t w = 0; w < WORDS; w++) {
+        for (uint64_t bits = t->has[w]; bits != 0; bits &= bits - 1) {
+            struct chunk_slice s;
+            if (!encode(f, form, w * 64 + (size_t)__builtin_ctzll(bits), t->feed, &s))
+                return false;
+            run->count = slices_add(run->slices, run->count, s);
+            run->bytes += s.len;
+        }
+    }
+    run->is_built = true;
+    return true;
+}
+
+/* ---- walking */
+
+static bool gather_later(struct fanout *f, struct subscription *sub)
+{
+    struct subscriber *s = sub->subscriber;
+    if (s->gather == NULL) {
+        if (f->multi_count == f->multi_cap) {
+            size_t cap = f->multi_cap == 0 ? 64 : f->multi_cap * 2;
+            struct subscriber **multi = realloc(f->multi, cap * sizeof(struct subscriber *));
+            if (multi == NULL)
+                return false;
+            f->multi = multi;
+            f->multi_cap = cap;
+        }
+    }
+    struct gather *g = pool_take(&f->gathers);
+    if (g == NULL)
+        return false;
+    if (s->gather == NULL)
+        f->multi[f->multi_count++] = s;
+    *g = (struct gather){ s->gather, sub };
+    s->gather = g;
+    return true;
+}
+
+static inline void prefetch(struct feed *feed, uint32_t i)
+{
+    if (i + 2 * PREFETCH_AHEAD < feed->count)
+        __builtin_prefetch(feed->subs[i + 2 * PREFETCH_AHEAD]);
+    if (i + PREFETCH_AHEAD < feed->count)
+        __builtin_prefetch(feed->subs[i + PREFETCH_AHEAD]->subscriber);
+}
+
+static void walk(struct fanout *f, struct touched *t)
+{
+    struct feed *feed = t->feed;
+    uint64_t first_seq = f->messages[0]->seq;
+    for (uint32_t i = 0; i < feed->count; i++) {
+        prefetch(feed, i);
+        struct subscription *sub = feed->subs[i];
+        struct subscriber *s = sub->subscriber;
+        struct run *run = &t->runs[s->form];
+        if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq)) {
+            if (!gather_later(f, sub))
+                lost(f, s);
+            continue;
+        }
+        if (HLY_UNLIKELY(!run->is_built) && !run_build(f, t, s->form)) {
+            lost(f, s);
+            continue;
+        }
+        f->deliveries += t->messages;
+        s->ops->deliver(s, run->slices, run->count, run->bytes);
+    }
+}
+
+/* ---- merging */
+
+struct merge {
+    struct subscriber *s;
+    uint32_t count;
+    uint32_t bytes;
+};
+
+static bool merge_add(struct fanout *f, struct merge *g, size_t message, const struct feed *feed)
+{
+    struct chunk_slice slice;
+    if (!encode(f, g->s->form, message, feed, &slice))
+        return false;
+    if (g->count == HLY_ARRAY_LEN(f->merged)) {
+        g->s->ops->deliver(g->s, f->merged, g->count, g->bytes);
+        g->count = 0;
+        g->bytes = 0;
+    }
+    g->count = slices_add(f->merged, g->count, slice);
+    g->bytes += slice.len;
+    f->deliveries++;
+    return true;
+}
+
+/* All that the batch has for one subscriber, in seq order. per_feed: once per subscription; else each message once. */
+static void merge_deliver(struct fanout *f, struct subscriber *s)
+{
+    struct merge g = { .s = s };
+    uint64_t any[WORDS] = { 0 };
+    for (struct gather *it = s->gather; it != NULL; it = it->next)
+        for (size_t w = 0; w < WORDS; w++)
+            any[w] |= it->sub->feed->touched->has[w];
+    bool per_feed = f->table->encoders[s->form].per_feed;
+    for (size_t i = 0; i < f->count; i++) {
+        if ((any[i / 64] & 1ull << i % 64) == 0)
+            continue;
+        for (struct gather *it = s->gather; it != NULL; it = it->next) {
+            const struct feed *feed = it->sub->feed;
+            if ((feed->touched->has[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= it->sub->from_seq)
+                continue;
+            if (!merge_add(f, &g, i, feed)) {
+                lost(f, s);
+                return;
+            }
+            if (!per_feed)
+                break;
+        }
+    }
+    if (g.count > 0)
+        s->ops->deliver(s, f->merged, g.count, g.bytes);
+}
+
+/* ---- the batch */
+
+static void batch_end(struct fanout *f)
+{
+    for (size_t i = 0; i < f->touched.used; i++)
+        ((struct touched *)pool_at(&f->touched, i))->feed->touched = NULL;
+    for (size_t i = 0; i < f->multi_count; i++)
+        f->multi[i]->gather = NULL;
+    for (size_t i = 0; i < f->held_count; i++)
+        chunk_unref(f->held[i]);
+    f->touched.used = f->gathers.used = f->slices.used = 0;
+    f->multi_count = f->held_count = 0;
+    f->filling = NULL;
+}
+
+uint64_t fanout_run(struct fanout *f, struct message *const *messages, size_t n)
+{
+    assert(n >= 1 && n <= FANOUT_BATCH_MAX);
+    f->messages = messages;
+    f->count = n;
+    f->deliveries = 0;
+    memset(f->wire, 0, n * sizeof f->wire[0]);
+    touch_feeds(f);
+    for (size_t i = 0; i < f->touched.used; i++)
+        walk(f, pool_at(&f->touched, i));
+    for (size_t i = 0; i < f->multi_count; i++)
+        merge_deliver(f, f->multi[i]);
+    batch_end(f);
+    return f->deliveries;
+}

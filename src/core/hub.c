@@ -1,0 +1,289 @@
+/* Ordering, publishing and subscribing. The life of topics is in hub_topic.c, looking at them in hub_look.c. */
+#include "core/hub_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool topic_equals(const struct map_node *node, const void *key, size_t key_len)
+{
+    const struct topic *t = HLY_CONTAINER_OF(node, struct topic, node);
+    return t->name_len == key_len && memcmp(t->name, key, key_len) == 0;
+}
+
+struct hub *hub_new(const struct hub_limits *limits, struct rules *rules, unsigned reactors, const char *epoch)
+{
+    assert(reactors >= 1 && reactors <= HUB_MAX_REACTORS);
+    struct hub *hub = calloc(1, sizeof *hub + reactors * sizeof hub->reactors[0]);
+    if (hub == NULL)
+        return NULL;
+    hub->patterns = pattern_index_new();
+    hub->horizons = calloc(rules_count(rules) + 1, sizeof *hub->horizons);
+    if (hub->patterns == NULL || hub->horizons == NULL) {
+        pattern_index_free(hub->patterns);
+        free(hub->horizons);
+        free(hub);
+        return NULL;
+    }
+    pthread_mutex_init(&hub->lock, NULL);
+    memcpy(hub->epoch, epoch, EPOCH_LEN);
+    hub->rules = rules_ref(rules);
+    hub->patterns_gen = 1; /* a new topic's 0 is never current */
+    map_init(&hub->topics, topic_equals);
+    key_table_init(&hub->keys, limits->keys, limits->key_window_ms);
+    hub->limits = *limits;
+    hub->reactor_count = reactors;
+    for (unsigned i = 0; i < reactors; i++)
+        inbox_init(&hub->reactors[i].inbox, limits->inbox_bytes, &hub->inboxes_over);
+    return hub;
+}
+
+static void free_topic_node(struct map_node *node, void *ctx)
+{
+    (void)ctx;
+    hub_topic_free(HLY_CONTAINER_OF(node, struct topic, node));
+}
+
+void hub_free(struct hub *hub)
+{
+    if (hub == NULL)
+        return;
+    for (unsigned i = 0; i < hub->reactor_count; i++)
+        inbox_done(&hub->reactors[i].inbox);
+    map_drain(&hub->topics, free_topic_node, NULL);
+    map_done(&hub->topics);
+    key_table_done(&hub->keys);
+    assert(pattern_index_count(hub->patterns) == 0);
+    pattern_index_free(hub->patterns);
+    rules_unref(hub->rules);
+    pthread_mutex_destroy(&hub->lock);
+    free(hub->horizons);
+    free(hub);
+}
+
+void hub_set_wake(struct hub *hub, unsigned reactor, void (*wake)(void *ctx), void *ctx)
+{
+    hub->reactors[reactor].wake = wake;
+    hub->reactors[reactor].ctx = ctx;
+}
+
+static void hub_wake(struct hub *hub, uint64_t reactors)
+{
+    for (; reactors != 0; reactors &= reactors - 1) {
+        struct hub_reactor *r = &hub->reactors[__builtin_ctzll(reactors)];
+        if (r->wake != NULL)
+            r->wake(r->ctx);
+    }
+}
+
+const char *hub_epoch(const struct hub *hub)
+{
+    return hub->epoch; /* as long as the process lives; set before the threads start */
+}
+
+uint64_t hub_head(struct hub *hub)
+{
+    pthread_mutex_lock(&hub->lock);
+    uint64_t head = hub->head;
+    pthread_mutex_unlock(&hub->lock);
+    return head;
+}
+
+struct rules *hub_rules(struct hub *hub)
+{
+    pthread_mutex_lock(&hub->lock);
+    struct rules *r = rules_ref(hub->rules);
+    pthread_mutex_unlock(&hub->lock);
+    return r;
+}
+
+/* ---- publishing */
+
+static void add_pattern(void *value, void *ctx)
+{
+    struct hub_pattern *sum = ctx;
+    const struct hub_pattern *p = value;
+    sum->reactors |= p->reactors;
+    sum->subscribers += p->subscribers;
+}
+
+/* Who wants this message: the reactors, and the number of subscriptions. t may be NULL: nobody has named the topic. */
+static int hub_find_takers(struct hub *hub, struct topic *t, const struct message *m, struct hub_pattern *ret)
+{
+    *ret = (struct hub_pattern){ 0 };
+    if (t == NULL) {
+        if (pattern_index_count(hub->patterns) > 0)
+            pattern_index_match(hub->patterns, m->bytes, m->topic_len, add_pattern, ret);
+        return 0;
+    }
+    if (hub_topic_match(hub, t) < 0)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < t->pattern_count; i++)
+        add_pattern(t->patterns[i], ret);
+    ret->reactors |= t->reactors;
+    ret->subscribers += t->subscribers;
+    return 0;
+}
+
+static int hub_reserve(struct hub *hub, uint64_t reactors)
+{
+    for (; reactors != 0; reactors &= reactors - 1)
+        if (inbox_reserve(&hub->reactors[__builtin_ctzll(reactors)].inbox) < 0)
+            return -ENOMEM;
+    return 0;
+}
+
+/* Returns the reactors to wake. */
+static uint64_t hub_push(struct hub *hub, struct message *m, uint64_t reactors)
+{
+    uint64_t wake = 0;
+    for (; reactors != 0; reactors &= reactors - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(reactors);
+        if (inbox_push(&hub->reactors[i].inbox, message_ref(m)))
+            wake |= 1ull << i;
+    }
+    return wake;
+}
+
+static int hub_publish_locked(struct hub *hub, struct message *m, struct slice key, uint64_t *ret_wake, struct hub_receipt *ret)
+{
+    struct key_entry *e = NULL;
+    if (key.len > 0 && (e = key_table_find(&hub->keys, message_topic(m), key, m->born_ms)) != NULL) {
+        hub->stats.repeated++;
+        *ret = (struct hub_receipt){ .seq = e->seq, .subscribers = e->subscribers, .repeated = true };
+        return 0;
+    }
+    struct topic *t = hub_topic_find(hub, m->bytes, m->topic_len, m->topic_hash);
+    const struct rule *rule = NULL;
+    int r = -ENOMEM;
+    if (t == NULL && (rule = rules_find(hub->rules, m->bytes, m->topic_len))->history > 0 &&
+        (t = hub_topic_get(hub, m->bytes, m->topic_len, m->topic_hash, &r)) == NULL)
+        return r;
+    struct hub_pattern takers;
+    if (hub_find_takers(hub, t, m, &takers) < 0 || hub_reserve(hub, takers.reactors) < 0)
+        goto err1;
+    if (key.len > 0 && (e = key_table_add(&hub->keys, message_topic(m), key, m->born_ms)) == NULL && hub->limits.keys > 0)
+        goto err1;
+    m->seq = ++hub->head;
+    hub->stats.published++;
+    if (t != NULL)
+        hub_keep(hub, t, m);
+    else
+        hub_lose(hub, rule, m->seq);
+    *ret_wake = hub_push(hub, m, takers.reactors);
+    *ret = (struct hub_receipt){ .seq = m->seq, .subscribers = takers.subscribers };
+    if (e != NULL) {
+        e->seq = ret->seq;
+        e->subscribers = ret->subscribers;
+    }
+    return 0;
+err1:
+    if (t != NULL)
+        hub_topic_release(hub, t);
+    return -ENOMEM;
+}
+
+int hub_publish(struct hub *hub, struct message *m, struct slice key, unsigned from, struct hub_receipt *ret)
+{
+    uint64_t wake = 0;
+    pthread_mutex_lock(&hub->lock);
+    int r = hub_publish_locked(hub, m, key, &wake, ret);
+    pthread_mutex_unlock(&hub->lock);
+    hub_wake(hub, wake & ~(1ull << from));
+    return r;
+}
+
+bool hub_is_congested(const struct hub *hub)
+{
+    return atomic_load_explicit(&hub->inboxes_over, memory_order_acquire) > 0;
+}
+
+size_t hub_take(struct hub *hub, unsigned reactor, struct message **out, size_t max)
+{
+    bool relieved;
+    size_t n = inbox_take(&hub->reactors[reactor].inbox, out, max, &relieved);
+    if (relieved && !hub_is_congested(hub))
+        hub_wake(hub, hub->reactor_count == 64 ? UINT64_MAX : (1ull << hub->reactor_count) - 1);
+    return n;
+}
+
+bool hub_has_mail(struct hub *hub, unsigned reactor)
+{
+    return inbox_has_mail(&hub->reactors[reactor].inbox);
+}
+
+/* ---- subscribing */
+
+static int hub_pattern_get(struct hub *hub, const char *name, size_t len, struct hub_pattern **ret)
+{
+    struct hub_pattern *p = pattern_index_get(hub->patterns, name, len);
+    if (p == NULL) {
+        if (pattern_index_count(hub->patterns) >= hub->limits.patterns) {
+            hub->stats.refused_topics++;
+            return -EDQUOT;
+        }
+        p = calloc(1, sizeof *p);
+        if (p == NULL || pattern_index_add(hub->patterns, name, len, p) < 0) {
+            free(p);
+            return -ENOMEM;
+        }
+        hub->patterns_gen++;
+    }
+    *ret = p;
+    return 0;
+}
+
+static int hub_subscribe_locked(struct hub *hub, struct slice name, bool is_pattern, uint64_t hash, uint64_t reactor_bit)
+{
+    int r = 0;
+    if (is_pattern) {
+        struct hub_pattern *p;
+        if ((r = hub_pattern_get(hub, name.ptr, name.len, &p)) < 0)
+            return r;
+        p->subscribers++;
+        p->reactors |= reactor_bit;
+    } else {
+        struct topic *t = hub_topic_get(hub, name.ptr, name.len, hash, &r);
+        if (t == NULL)
+            return r;
+        t->subscribers++;
+        t->reactors |= reactor_bit;
+    }
+    hub->stats.subscriptions++;
+    return 0;
+}
+
+int hub_subscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_first, uint64_t *ret_seq)
+{
+    uint64_t hash = hash_bytes(name.ptr, name.len);
+    pthread_mutex_lock(&hub->lock);
+    int r = hub_subscribe_locked(hub, name, is_pattern, hash, is_first ? 1ull << reactor : 0);
+    *ret_seq = hub->head;
+    pthread_mutex_unlock(&hub->lock);
+    return r;
+}
+
+void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_last)
+{
+    uint64_t hash = hash_bytes(name.ptr, name.len);
+    uint64_t gone = is_last ? 1ull << reactor : 0;
+    pthread_mutex_lock(&hub->lock);
+    if (is_pattern) {
+        struct hub_pattern *p = pattern_index_get(hub->patterns, name.ptr, name.len);
+        assert(p != NULL && p->subscribers > 0);
+        p->reactors &= ~gone;
+        if (--p->subscribers == 0) {
+            free(pattern_index_remove(hub->patterns, name.ptr, name.len));
+            hub->patterns_gen++;
+        }
+    } else {
+        struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash);
+        assert(t != NULL && t->subscribers > 0);
+        t->reactors &= ~gone;
+        t->subscribers--;
+        hub_topic_release(hub, t);
+    }
+    hub->stats.subscriptions--;
+    pthread_mutex_unlock(&hub->lock);
+}

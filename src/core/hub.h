@@ -1,0 +1,120 @@
+/* The hub: the one place that orders messages, keeps histories, and knows which reactor wants which topic.
+ *
+ * Everything here is under one short lock; no call holds it for more than about 1,000 steps. Any thread may call anything. The hub
+ * reaches up only through wake(), which it calls after it has let go of the lock. */
+#ifndef HALLEY_CORE_HUB_H
+#define HALLEY_CORE_HUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/base.h"
+#include "core/cursor.h"
+#include "core/message.h"
+#include "core/rules.h"
+
+#define HUB_MAX_REACTORS 64
+
+struct hub;
+
+struct hub_limits {
+    uint64_t topics;
+    uint64_t patterns;
+    uint64_t history_bytes;
+    uint64_t inbox_bytes; /* of one reactor */
+    uint64_t keys;
+    uint64_t key_window_ms;
+};
+
+/* Takes a reference on rules. reactors: 1 to HUB_MAX_REACTORS. epoch: EPOCH_LEN characters. NULL when out of memory. */
+struct hub *hub_new(const struct hub_limits *limits, struct rules *rules, unsigned reactors, const char *epoch);
+void hub_free(struct hub *hub); /* after all subscriptions have ended; NULL is accepted */
+
+/* How a reactor is told that its inbox is no longer empty, or that publishers may be read again. From any thread. */
+void hub_set_wake(struct hub *hub, unsigned reactor, void (*wake)(void *ctx), void *ctx);
+
+const char *hub_epoch(const struct hub *hub);
+uint64_t hub_head(struct hub *hub); /* the newest seq */
+
+/* The rules in force; a reference. */
+struct rules *hub_rules(struct hub *hub);
+
+/* ---- publishing */
+
+struct hub_receipt {
+    uint64_t seq;
+    uint64_t subscribers; /* matching subscriptions in this process: a topic and a pattern of one client are two */
+    bool repeated;        /* the key was known: this is the first publish's receipt */
+};
+
+/* Give the message its seq, keep it, and put it into the inbox of each reactor that wants it. Borrows m; m->time_ms and m->born_ms are
+ * set. `from` is the calling reactor: it is not woken, it drains its inbox before it sleeps. key (len 0: none) makes the publish happen once per
+ * topic, key and window. Returns 0, -EDQUOT at limits.topics, or -ENOMEM; then nothing has happened. */
+int hub_publish(struct hub *hub, struct message *m, struct slice key, unsigned from, struct hub_receipt *ret);
+
+/* Is any inbox over its limit? Then publishing connections are not read until the reactors are woken. */
+bool hub_is_congested(const struct hub *hub);
+
+/* Take a batch out of a reactor's inbox: references, in seq order. Its own thread. Returns how many. */
+size_t hub_take(struct hub *hub, unsigned reactor, struct message **out, size_t max);
+bool hub_has_mail(struct hub *hub, unsigned reactor);
+
+/* ---- subscribing */
+
+/* Register one subscription of a reactor to a topic or pattern (checked names). is_pattern: it is to match as a pattern, even if it has no
+ * wildcard (Redis' PSUBSCRIBE news). is_first: it is the reactor's first to this name and kind.
+ * *ret_seq is the point S: every message of that name with a seq above it reaches the reactor's inbox. Returns 0, -EDQUOT at limits.topics or
+ * limits.patterns, or -ENOMEM. */
+int hub_subscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_first, uint64_t *ret_seq);
+
+/* The reverse; is_last: the reactor has no other to this name and kind. */
+void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_last);
+
+/* ---- history and cursors */
+
+/* Can a client of this topic go on from the cursor without a gap? Only if it is of this epoch, not beyond the head, and not older
+ * than the topic's mark, or, if the topic is not alive, its rule's horizon. Seq 0 with an empty epoch asks for all there is: always. */
+bool hub_cursor_is_good(struct hub *hub, const char *topic, size_t len, const struct cursor *cursor);
+
+/* Copy out up to max messages (references) of a topic's history with a seq above `after`, oldest first. Returns how many. */
+size_t hub_history(struct hub *hub, const char *topic, size_t len, uint64_t after, struct message **out, size_t max);
+
+/* Let go of what is older than its rule allows: one slice of topics per call. now_ms on the monotonic clock. Returns false when
+ * the walk over all topics is complete, and the next call begins anew. */
+bool hub_expire(struct hub *hub, uint64_t now_ms);
+
+/* ---- looking */
+
+struct hub_topic_info {
+    char name[256];
+    size_t name_len;
+    uint64_t subscribers; /* exact subscriptions */
+    uint32_t history;     /* messages kept */
+    uint64_t seq;         /* of the newest message kept, or the mark */
+};
+
+/* Walk the living topics in slices: start with *cursor = 0; visit is called with the hub locked and must not call it. Returns false when
+ * all have been seen. A topic may be seen twice when topics come and go meanwhile. */
+bool hub_scan_topics(struct hub *hub, uint64_t *cursor, void (*visit)(const struct hub_topic_info *info, void *ctx),
+                     void *ctx);
+
+uint64_t hub_topic_subscribers(struct hub *hub, const char *topic, size_t len); /* exact subscriptions only (PUBSUB NUMSUB) */
+uint64_t hub_pattern_count(struct hub *hub);                                   /* distinct patterns (PUBSUB NUMPAT) */
+
+struct hub_stats {
+    uint64_t topics;
+    uint64_t patterns;
+    uint64_t subscriptions;
+    uint64_t published;
+    uint64_t repeated;      /* publishes with a known key */
+    uint64_t history_messages;
+    uint64_t history_bytes;
+    uint64_t evicted;       /* messages that left because of limits.history */
+    uint64_t expired;       /* messages that left because of their age */
+    uint64_t keys;
+    uint64_t refused_topics; /* publishes and subscribes refused at limits.topics or limits.patterns */
+};
+void hub_get_stats(struct hub *hub, struct hub_stats *ret);
+
+#endif

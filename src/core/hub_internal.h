@@ -1,0 +1,80 @@
+/* What the files of the hub share. All of it is under hub->lock unless said otherwise. */
+#ifndef HALLEY_CORE_HUB_INTERNAL_H
+#define HALLEY_CORE_HUB_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/hash.h"
+#include "core/history.h"
+#include "core/hub.h"
+#include "core/idempotency.h"
+#include "core/inbox.h"
+#include "core/pattern_index.h"
+
+/* A living topic: it has a subscriber, or history. */
+struct topic {
+    struct map_node node;
+    struct history history;
+    uint32_t rule;          /* index into hub->rules' list: hub->horizons[rule] is what it leaves behind */
+    uint32_t max_history;   /* from the rule */
+    uint64_t ttl_ms;
+    uint64_t subscribers;   /* exact subscriptions, of all reactors */
+    uint64_t reactors;      /* bit n: reactor n has one */
+    struct hub_pattern **patterns; /* those that match; good while patterns_gen is the hub's */
+    uint32_t pattern_count;
+    uint64_t patterns_gen;
+    uint8_t name_len;
+    char name[];
+};
+
+struct hub_pattern {
+    uint64_t subscribers;
+    uint64_t reactors;
+};
+
+struct hub_reactor {
+    struct inbox inbox; /* has a lock of its own */
+    void (*wake)(void *ctx);
+    void *ctx;
+};
+
+struct hub {
+    pthread_mutex_t lock;
+    char epoch[EPOCH_LEN + 1];
+    uint64_t head;
+    struct rules *rules;
+    uint64_t *horizons; /* per rule, and one more for topics without one: highest seq that dead topics have lost */
+    struct map topics;
+    struct pattern_index *patterns;
+    uint64_t patterns_gen; /* changes when a pattern comes or goes */
+    struct message *oldest; /* all kept messages, in seq order */
+    struct message *newest;
+    struct key_table keys;
+    struct hub_limits limits;
+    struct hub_stats stats;
+    uint64_t expire_cursor;
+    _Atomic unsigned inboxes_over; /* no lock */
+    unsigned reactor_count;
+    struct hub_reactor reactors[];
+};
+
+/* ---- hub_topic.c: the life of a topic */
+
+struct topic *hub_topic_find(struct hub *hub, const char *name, size_t len, uint64_t hash);
+/* Find or make. NULL and *ret_error -EDQUOT or -ENOMEM. */
+struct topic *hub_topic_get(struct hub *hub, const char *name, size_t len, uint64_t hash, int *ret_error);
+/* End the topic if nothing keeps it alive. */
+void hub_topic_release(struct hub *hub, struct topic *t);
+void hub_topic_free(struct topic *t);
+/* Make t->patterns current. Returns 0 or -ENOMEM. */
+int hub_topic_match(struct hub *hub, struct topic *t);
+
+/* Keep a published message in its topic's history, or move the mark if the rule keeps none. */
+void hub_keep(struct hub *hub, struct topic *t, struct message *m);
+/* The same for a topic that is not alive, and that its rule does not bring to life. */
+void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq);
+/* The mark that a topic by this name has, alive or not. */
+uint64_t hub_mark(struct hub *hub, const char *name, size_t len);
+
+#endif

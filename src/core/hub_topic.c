@@ -1,0 +1,235 @@
+/* The life of a topic: made by a subscriber or by a message that is kept, ended when it has neither; what it has lost
+ * by then goes into its rule's horizon, so that a topic that comes back cannot turn loss into silence. */
+#include "core/hub_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HUB_EVICT_STEPS 1000 /* messages let go under one lock hold */
+
+static uint32_t rule_index(struct hub *hub, const struct rule *rule)
+{
+    size_t count = rules_count(hub->rules);
+    if (count > 0 && rule >= rules_at(hub->rules, 0) && rule <= rules_at(hub->rules, count - 1))
+        return (uint32_t)(rule - rules_at(hub->rules, 0));
+    return (uint32_t)count; /* the built-in rule */
+}
+
+struct topic *hub_topic_find(struct hub *hub, const char *name, size_t len, uint64_t hash)
+{
+    struct map_node *n = map_find(&hub->topics, hash, name, len);
+    return n == NULL ? NULL : HLY_CONTAINER_OF(n, struct topic, node);
+}
+
+struct topic *hub_topic_get(struct hub *hub, const char *name, size_t len, uint64_t hash, int *ret_error)
+{
+    struct topic *t = hub_topic_find(hub, name, len, hash);
+    if (t != NULL)
+        return t;
+    if (map_count(&hub->topics) >= hub->limits.topics) {
+        hub->stats.refused_topics++;
+        *ret_error = -EDQUOT;
+        return NULL;
+    }
+    t = malloc(sizeof *t + len);
+    if (t == NULL || map_insert(&hub->topics, &t->node, hash) < 0) {
+        free(t);
+        *ret_error = -ENOMEM;
+        return NULL;
+    }
+    const struct rule *rule = rules_find(hub->rules, name, len);
+    struct map_node node = t->node;
+    *t = (struct topic){ .node = node, .rule = rule_index(hub, rule), .max_history = rule->history };
+    t->ttl_ms = rule->history_ttl_ms;
+    t->history.mark = hub->horizons[t->rule]; /* an earlier life of this name may have lost messages up to there */
+    t->name_len = (uint8_t)len;
+    memcpy(t->name, name, len);
+    return t;
+}
+
+void hub_topic_free(struct topic *t)
+{
+    history_done(&t->history);
+    free(t->patterns);
+    free(t);
+}
+
+void hub_topic_release(struct hub *hub, struct topic *t)
+{
+    if (t->subscribers > 0 || t->history.count > 0)
+        return;
+    if (hub->horizons[t->rule] < t->history.mark)
+        hub->horizons[t->rule] = t->history.mark;
+    map_remove(&hub->topics, &t->node);
+    hub_topic_free(t);
+}
+
+/* ---- patterns */
+
+struct match_list {
+    struct hub_pattern **items;
+    uint32_t count;
+    uint32_t cap;
+    bool failed;
+};
+
+static void match_add(void *value, void *ctx)
+{
+    struct match_list *l = ctx;
+    if (l->count == l->cap) {
+        uint32_t cap = l->cap == 0 ? 4 : l->cap * 2;
+        struct hub_pattern **items = realloc(l->items, cap * sizeof(struct hub_pattern *));
+        if (items == NULL) {
+            l->failed = true;
+            return;
+        }
+        l->items = items;
+        l->cap = cap;
+    }
+    l->items[l->count++] = value;
+}
+
+int hub_topic_match(struct hub *hub, struct topic *t)
+{
+    if (t->patterns_gen == hub->patterns_gen)
+        return 0;
+    struct match_list l = { 0 };
+    pattern_index_match(hub->patterns, t->name, t->name_len, match_add, &l);
+    if (l.failed) {
+        free(l.items);
+        return -ENOMEM;
+    }
+    free(t->patterns);
+    t->patterns = l.items;
+    t->pattern_count = l.count;
+    t->patterns_gen = hub->patterns_gen;
+    return 0;
+}
+
+/* ---- keeping */
+
+static void kept_link(struct hub *hub, struct topic *t, struct message *m)
+{
+    m->kept_by = t;
+    m->older = hub->newest;
+    m->newer = NULL;
+    if (hub->newest != NULL)
+        hub->newest->newer = m;
+    else
+        hub->oldest = m;
+    hub->newest = m;
+    hub->stats.history_messages++;
+    hub->stats.history_bytes += message_memory(m);
+}
+
+static void kept_drop(struct hub *hub, struct message *m) /* takes the history's reference */
+{
+    if (m->older != NULL)
+        m->older->newer = m->newer;
+    else
+        hub->oldest = m->newer;
+    if (m->newer != NULL)
+        m->newer->older = m->older;
+    else
+        hub->newest = m->older;
+    m->older = m->newer = NULL;
+    m->kept_by = NULL;
+    hub->stats.history_messages--;
+    hub->stats.history_bytes -= message_memory(m);
+    message_unref(m);
+}
+
+/* Over limits.history the oldest of all topics go first. */
+static void hub_evict(struct hub *hub, const struct topic *spare)
+{
+    for (int n = 0; n < HUB_EVICT_STEPS && hub->stats.history_bytes > hub->limits.history_bytes && hub->oldest != NULL; n++) {
+        struct topic *t = hub->oldest->kept_by;
+        struct message *m = history_take_oldest(&t->history);
+        assert(m == hub->oldest);
+        kept_drop(hub, m);
+        hub->stats.evicted++;
+        if (t != spare)
+            hub_topic_release(hub, t);
+    }
+}
+
+static void topic_expire(struct hub *hub, struct topic *t, uint64_t now_ms)
+{
+    if (t->ttl_ms == 0)
+        return;
+    while (t->history.count > 0 && now_ms > history_at(&t->history, 0)->born_ms + t->ttl_ms) {
+        kept_drop(hub, history_take_oldest(&t->history));
+        hub->stats.expired++;
+    }
+}
+
+void hub_keep(struct hub *hub, struct topic *t, struct message *m)
+{
+    if (t->max_history == 0 || message_memory(m) > hub->limits.history_bytes) {
+        while (t->history.count > 0) /* a hole in the middle of a history would be silent loss */
+            kept_drop(hub, history_take_oldest(&t->history));
+        history_set_mark(&t->history, m->seq);
+        return;
+    }
+    struct message *out = NULL;
+    if (history_put(&t->history, message_ref(m), t->max_history, &out) < 0) {
+        message_unref(out); /* it is m: not kept, and the mark says so */
+        return;
+    }
+    if (out != NULL)
+        kept_drop(hub, out);
+    kept_link(hub, t, m);
+    hub_evict(hub, t);
+}
+
+void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq)
+{
+    hub->horizons[rule_index(hub, rule)] = seq; /* the newest of all seqs, so surely the highest */
+}
+
+uint64_t hub_mark(struct hub *hub, const char *name, size_t len)
+{
+    struct topic *t = hub_topic_find(hub, name, len, hash_bytes(name, len));
+    if (t != NULL)
+        return t->history.mark;
+    return hub->horizons[rule_index(hub, rules_find(hub->rules, name, len))];
+}
+
+/* ---- expiry, a slice of topics at a time */
+
+struct expire_slice {
+    struct hub *hub;
+    uint64_t now_ms;
+    struct topic *dead[64]; /* the table must not change while it is walked */
+    size_t dead_count;
+    size_t seen;
+};
+
+static void expire_visit(struct map_node *node, void *ctx)
+{
+    struct expire_slice *s = ctx;
+    struct topic *t = HLY_CONTAINER_OF(node, struct topic, node);
+    topic_expire(s->hub, t, s->now_ms);
+    s->seen++;
+    if (t->subscribers == 0 && t->history.count == 0 && s->dead_count < HLY_ARRAY_LEN(s->dead))
+        s->dead[s->dead_count++] = t;
+}
+
+bool hub_expire(struct hub *hub, uint64_t now_ms)
+{
+    struct expire_slice s = { .hub = hub, .now_ms = now_ms };
+    bool more = true;
+    pthread_mutex_lock(&hub->lock);
+    for (int n = 0; n < 256 && s.seen < 100 && s.dead_count < HLY_ARRAY_LEN(s.dead) / 2 && more; n++)
+        more = map_scan(&hub->topics, &hub->expire_cursor, expire_visit, &s);
+    for (size_t i = 0; i < s.dead_count; i++) {
+        for (size_t k = i + 1; k < s.dead_count; k++) /* seen twice when the table changed its size */
+            if (s.dead[k] == s.dead[i])
+                s.dead[k--] = s.dead[--s.dead_count];
+        hub_topic_release(hub, s.dead[i]);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    return more;
+}

@@ -1,0 +1,63 @@
+/* One published message: topic, payload, and its place in the order. Immutable once published; counted, any thread. */
+#ifndef HALLEY_CORE_MESSAGE_H
+#define HALLEY_CORE_MESSAGE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/base.h"
+#include "core/rules.h"
+
+struct topic;
+
+struct message {
+    _Atomic uint32_t refs; /* one per history slot and per reactor that is delivering it, never one per subscriber */
+    uint32_t payload_len;  /* bytes */
+    uint64_t seq;          /* place in the hub's total order, from 1; 0 until published */
+    uint64_t time_ms;      /* when it was published, wall clock: for people */
+    uint64_t born_ms;      /* the same on the monotonic clock: what its age is counted from */
+    uint64_t topic_hash;
+    struct message *older; /* the hub's list of all kept messages, in seq order: the hub's, under its lock */
+    struct message *newer;
+    struct topic *kept_by; /* whose history holds it; NULL: nobody's */
+    uint8_t payload_kind;  /* enum rule_payload: how it looks in JSON forms, and which WebSocket opcode it gets */
+    uint8_t on_slow;       /* enum rule_on_slow */
+    uint8_t topic_len;
+    char bytes[];          /* the topic, then the payload */
+};
+
+/* A message with one reference; topic and payload are copied, payload NULL leaves it to be filled in. The topic has passed
+ * topic_name_error(). NULL when out of memory. */
+struct message *message_new(const char *topic, size_t topic_len, const void *payload, uint32_t payload_len);
+struct message *message_ref(struct message *m);
+struct message *message_unref(struct message *m); /* NULL in, NULL out */
+
+static inline struct slice message_topic(const struct message *m)
+{
+    return (struct slice){ m->bytes, m->topic_len };
+}
+
+static inline char *message_payload(struct message *m)
+{
+    return m->bytes + m->topic_len;
+}
+
+/* Bytes of memory that the message takes: what budgets count. */
+static inline uint64_t message_memory(const struct message *m)
+{
+    return sizeof *m + m->topic_len + m->payload_len;
+}
+
+static inline void message_unrefp(struct message **m)
+{
+    *m = message_unref(*m);
+}
+
+static inline struct message *message_take(struct message **m)
+{
+    struct message *taken = *m;
+    *m = NULL;
+    return taken;
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* Who gets what, on one reactor: subscribers, their subscriptions, and the feeds that join them.
+ *
+ * A feed is one topic or pattern with the dense list of its subscriptions on this reactor; the fan-out walks these lists. All of it
+ * belongs to the reactor's thread and needs no lock; only the first and the last subscription of a name, and their numbers, are
+ * told to the hub. */
+#ifndef HALLEY_CORE_SUBSCRIPTION_H
+#define HALLEY_CORE_SUBSCRIPTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/chunk.h"
+#include "base/hash.h"
+#include "base/list.h"
+#include "core/hub.h"
+
+struct subscriber;
+struct subscription;
+struct feed;
+
+/* The wire forms of a message: each is encoded at most once per reactor, and shared by all subscribers who speak it. */
+enum wire_form { WIRE_WS_PLAIN, WIRE_RESP2, WIRE_RESP3, WIRE_RESP2_STAR, WIRE_RESP3_STAR, WIRE_FORMS };
+
+struct wire_encoder { /* filled in by transport/ */
+    /* An upper bound of what encode() writes, in bytes. */
+    uint32_t (*bound)(const struct message *m, const struct feed *f);
+    /* Write the wire form; returns its bytes. Pure: no allocation, no failure. */
+    uint32_t (*encode)(struct message *m, const struct feed *f, uint8_t *out);
+    /* The form names the subscription (Redis' pmessage names the pattern), so a pattern's feed has its own encoding, and a message that
+     * matches two subscriptions of one subscriber comes twice. */
+    bool per_feed;
+};
+
+/* Filled in by each transport; core calls nothing else above it. deliver() is called from the fan-out's walk: it may mark its connection
+ * closed, it must not subscribe or unsubscribe. The slices are borrowed: whoever keeps one refs its chunk. */
+struct subscriber_ops {
+    void (*deliver)(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes);
+};
+
+struct subscription { /* 64 bytes: one cache line for the walk */
+    struct subscriber *subscriber;
+    struct feed *feed;
+    uint64_t from_seq; /* S: messages with a seq up to here were there before */
+    uint32_t index;    /* in feed->subs */
+    bool is_inline;    /* it is its subscriber's `first` */
+    bool is_indexed;   /* it is in table->pairs */
+    struct list node;  /* in subscriber->subscriptions */
+    struct map_node pair;
+};
+
+struct subscriber { /* embedded in a connection's state; subscriber_init() */
+    const struct subscriber_ops *ops;
+    struct sub_table *table;
+    struct list subscriptions;
+    uint32_t count;
+    uint8_t form;                /* enum wire_form */
+    bool first_used;
+    struct gather *gather;       /* what the batch being walked has for it, if it has several subscriptions */
+    struct subscription first;   /* most have one: it costs no allocation */
+};
+
+struct feed {
+    struct map_node node; /* in table->topics; patterns are in table->patterns */
+    struct subscription **subs;
+    uint32_t count;
+    uint32_t cap;
+    struct touched *touched; /* what the batch being walked has for it */
+    bool is_pattern;
+    uint8_t name_len;
+    char name[];
+};
+
+struct sub_table { /* one per reactor */
+    struct hub *hub;
+    unsigned reactor;
+    struct map topics;              /* of struct feed */
+    struct pattern_index *patterns; /* of struct feed */
+    struct map pairs;               /* (subscriber, feed) -> subscription, for subscribers with many */
+    struct wire_encoder encoders[WIRE_FORMS];
+    uint64_t subscriptions;
+    uint64_t lost_batches; /* times that memory ran out in the fan-out */
+};
+
+/* Returns 0 or -ENOMEM. hub is borrowed and outlives the table. */
+int sub_table_init(struct sub_table *t, struct hub *hub, unsigned reactor, const struct wire_encoder encoders[WIRE_FORMS]);
+void sub_table_done(struct sub_table *t); /* all subscribers are done by then */
+
+void subscriber_init(struct subscriber *s, struct sub_table *t, const struct subscriber_ops *ops, enum wire_form form);
+/* Ends all its subscriptions. Not from deliver(). */
+void subscriber_done(struct subscriber *s);
+
+/* Subscribe to a topic or pattern (checked name). is_pattern: it matches as a pattern, even without a wildcard; such a subscription and
+ * one to the topic of that name are two. Twice to the same is once. *ret_seq: everything published after it is delivered. Returns 1
+ * if it is new, 0 if it was there already, -EDQUOT at the hub's limits, or -ENOMEM. */
+int subscribe(struct subscriber *s, struct slice name, bool is_pattern, uint64_t *ret_seq);
+/* Returns whether there was one. */
+bool unsubscribe(struct subscriber *s, struct slice name, bool is_pattern);
+
+struct subscription *subscription_find(struct subscriber *s, struct slice name, bool is_pattern); /* or NULL */
+
+static inline struct slice feed_name(const struct feed *f)
+{
+    return (struct slice){ f->name, f->name_len };
+}
+
+#endif

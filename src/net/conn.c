@@ -1,0 +1,336 @@
+#include "net/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "net/outq.h"
+
+#define CONN_MAX_IOV 64
+
+static void on_io(struct ev_loop *ev, ev_io *w, int events);
+
+struct conn *conn_new(struct loop *l, int fd, const struct conn_ops *ops, void *owner)
+{
+    struct conn *c = malloc(sizeof *c);
+    if (c == NULL)
+        return NULL;
+    *c = (struct conn){ .loop = l, .ops = ops, .owner = owner, .heard_tick = l->wheel.tick };
+    wheel_timer_init(&c->timer);
+    list_init(&c->node);
+    list_push(&l->conns, &c->all);
+    ev_io_init(&c->io, on_io, fd, EV_READ);
+    ev_io_start(l->ev, &c->io);
+    return c;
+}
+
+static void conn_watch(struct conn *c)
+{
+    int want = (c->paused ? 0 : EV_READ) | (c->outq != NULL && !c->is_dirty ? EV_WRITE : 0);
+    if (c->closed || (ev_is_active(&c->io) && (c->io.events & (EV_READ | EV_WRITE)) == want) ||
+        (!ev_is_active(&c->io) && want == 0))
+        return;
+    ev_io_stop(c->loop->ev, &c->io);
+    if (want == 0)
+        return;
+    ev_io_set(&c->io, c->io.fd, want);
+    ev_io_start(c->loop->ev, &c->io);
+}
+
+/* ---- writing */
+
+static void conn_drop_outq(struct conn *c)
+{
+    outq_free(c->outq);
+    c->outq = NULL;
+}
+
+static void conn_shut(struct conn *c)
+{
+    if (!c->shut && shutdown(c->io.fd, SHUT_WR) < 0 && errno != ENOTCONN)
+        conn_fail(c, errno);
+    c->shut = true;
+}
+
+/* Returns the bytes that the kernel took, or -1 after closing the connection. */
+static ssize_t conn_try(struct conn *c, const struct iovec *iov, size_t count)
+{
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = count };
+    ssize_t n = count == 1 ? send(c->io.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                           : sendmsg(c->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n >= 0)
+        return n;
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM)
+        return 0;
+    conn_fail(c, errno);
+    return -1;
+}
+
+static void conn_queue(struct conn *c, struct chunk_slice s)
+{
+    if (c->closed)
+        return;
+    if (c->outq == NULL && (c->outq = outq_new()) == NULL) {
+        conn_fail(c, ENOMEM);
+        return;
+    }
+    if (outq_push(c->outq, s) < 0)
+        conn_fail(c, ENOMEM);
+}
+
+/* Queue what is left of the slices after `skip` bytes. */
+static void conn_queue_rest(struct conn *c, const struct chunk_slice *slices, uint32_t count, size_t skip)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct chunk_slice s = slices[i];
+        if (skip >= s.len) {
+            skip -= s.len;
+            continue;
+        }
+        s.off += (uint32_t)skip;
+        s.len -= (uint32_t)skip;
+        skip = 0;
+        conn_queue(c, s);
+    }
+    conn_watch(c);
+}
+
+static void conn_send_many(struct conn *c, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+{
+    struct iovec iov[CONN_MAX_IOV];
+    uint32_t n = count < CONN_MAX_IOV ? count : CONN_MAX_IOV;
+    for (uint32_t i = 0; i < n; i++)
+        iov[i] = (struct iovec){ slices[i].chunk->data + slices[i].off, slices[i].len };
+    ssize_t sent = conn_try(c, iov, n);
+    if (sent >= 0 && (size_t)sent < bytes)
+        conn_queue_rest(c, slices, count, (size_t)sent);
+}
+
+void conn_send(struct conn *c, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+{
+    if (HLY_UNLIKELY(c->closed || c->finishing))
+        return;
+    if (HLY_UNLIKELY(c->outq != NULL)) {
+        conn_queue_rest(c, slices, count, 0);
+        return;
+    }
+    if (HLY_UNLIKELY(count != 1)) {
+        conn_send_many(c, slices, count, bytes);
+        return;
+    }
+    struct iovec iov = { slices->chunk->data + slices->off, slices->len };
+    ssize_t sent = conn_try(c, &iov, 1);
+    if (HLY_UNLIKELY(sent >= 0 && sent < (ssize_t)slices->len))
+        conn_queue_rest(c, slices, 1, (size_t)sent);
+}
+
+static void conn_queue_copy(struct conn *c, const uint8_t *bytes, size_t len)
+{
+    if (c->outq == NULL && (c->outq = outq_new()) == NULL) {
+        conn_fail(c, ENOMEM);
+        return;
+    }
+    if (outq_append(c->outq, &c->loop->chunks, bytes, len) < 0)
+        conn_fail(c, ENOMEM);
+}
+
+void conn_write(struct conn *c, const void *bytes, size_t len)
+{
+    if (c->closed || c->finishing || len == 0)
+        return;
+    ssize_t sent = 0;
+    if (c->outq == NULL) {
+        struct iovec iov = { (void *)bytes, len };
+        if ((sent = conn_try(c, &iov, 1)) < 0 || (size_t)sent == len)
+            return;
+    }
+    conn_queue_copy(c, (const uint8_t *)bytes + sent, len - (size_t)sent);
+    conn_watch(c);
+}
+
+void conn_write_later(struct conn *c, const void *bytes, size_t len)
+{
+    if (c->closed || c->finishing || len == 0)
+        return;
+    if (c->outq == NULL && !c->is_dirty) {
+        c->is_dirty = true;
+        list_push(&c->loop->dirty, &c->node);
+    }
+    conn_queue_copy(c, bytes, len);
+}
+
+void conn_flush(struct conn *c)
+{
+    c->is_dirty = false;
+    if (!c->closed)
+        list_remove(&c->node);
+    while (!c->closed && c->outq != NULL) {
+        struct iovec iov[CONN_MAX_IOV];
+        size_t wanted, count = outq_iov(c->outq, iov, CONN_MAX_IOV, &wanted);
+        ssize_t sent = conn_try(c, iov, count);
+        if (sent < 0)
+            return;
+        outq_consume(c->outq, (size_t)sent);
+        if ((size_t)sent < wanted)
+            break;
+        if (outq_bytes(c->outq) == 0)
+            conn_drop_outq(c);
+    }
+    conn_watch(c);
+    if (c->closed || c->outq != NULL)
+        return;
+    if (c->ending)
+        conn_close(c);
+    else if (c->finishing)
+        conn_shut(c);
+    else if (c->ops->on_drained != NULL)
+        c->ops->on_drained(c);
+}
+
+uint64_t conn_waiting(const struct conn *c)
+{
+    return c->outq == NULL ? 0 : outq_bytes(c->outq);
+}
+
+/* ---- reading */
+
+static void conn_read(struct conn *c)
+{
+    struct loop *l = c->loop;
+    ssize_t n = recv(c->io.fd, l->read_buf, LOOP_READ_BYTES, MSG_DONTWAIT);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+            conn_fail(c, errno);
+        return;
+    }
+    if (n == 0) {
+        if (c->finishing || c->ops->on_eof == NULL)
+            conn_close(c);
+        else
+            c->ops->on_eof(c);
+        return;
+    }
+    c->heard_tick = l->wheel.tick;
+    if (!c->finishing)
+        c->ops->on_read(c, l->read_buf, (size_t)n);
+}
+
+static void on_io(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev;
+    struct conn *c = HLY_CONTAINER_OF(w, struct conn, io);
+    if (events & EV_WRITE)
+        conn_flush(c);
+    if ((events & EV_READ) && !c->closed && !c->paused)
+        conn_read(c);
+}
+
+void conn_pause(struct conn *c, bool paused)
+{
+    c->paused = paused;
+    conn_watch(c);
+}
+
+/* ---- time */
+
+void conn_set_timer(struct conn *c, uint64_t after_ms)
+{
+    if (c->closed || c->finishing)
+        return;
+    if (after_ms == 0)
+        wheel_stop(&c->timer);
+    else
+        wheel_start(&c->loop->wheel, &c->timer, after_ms);
+}
+
+uint64_t conn_quiet_ms(const struct conn *c)
+{
+    return (uint64_t)(c->loop->wheel.tick - c->heard_tick) * WHEEL_TICK_MS;
+}
+
+void conn_on_timer(struct conn *c)
+{
+    if (c->closed)
+        return;
+    if (c->finishing)
+        conn_close(c);
+    else if (c->ops->on_timer != NULL)
+        c->ops->on_timer(c);
+}
+
+/* ---- the end */
+
+void conn_finish(struct conn *c, uint64_t linger_ms)
+{
+    if (c->closed || c->finishing)
+        return;
+    conn_set_timer(c, linger_ms);
+    c->finishing = true;
+    conn_pause(c, false);
+    if (c->outq == NULL)
+        conn_shut(c);
+}
+
+void conn_end(struct conn *c, uint64_t linger_ms)
+{
+    if (c->closed || c->finishing)
+        return;
+    if (c->outq == NULL) {
+        conn_close(c);
+        return;
+    }
+    conn_set_timer(c, linger_ms);
+    c->finishing = c->ending = true;
+    conn_pause(c, false);
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->closed)
+        return;
+    c->closed = true;
+    wheel_stop(&c->timer);
+    ev_io_stop(c->loop->ev, &c->io); /* before close(): accept() may reuse the number at once */
+    close(c->io.fd);
+    conn_drop_outq(c);
+    c->is_dirty = false;
+    list_remove(&c->node);
+    list_push(&c->loop->closing, &c->node);
+}
+
+void conn_fail(struct conn *c, int error)
+{
+    if (!c->closed)
+        c->error = error;
+    conn_close(c);
+}
+
+void conn_stop(struct conn *c)
+{
+    if (c->closed || c->finishing)
+        return;
+    if (c->ops->on_stop != NULL)
+        c->ops->on_stop(c);
+    else
+        conn_close(c);
+}
+
+void conn_abandon(struct conn *c)
+{
+    conn_close(c);
+    list_remove(&c->node);
+    list_remove(&c->all);
+    free(c);
+}
+
+void conn_reap(struct conn *c)
+{
+    assert(c->closed);
+    list_remove(&c->all);
+    c->ops->on_end(c);
+    free(c);
+}

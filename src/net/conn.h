@@ -1,0 +1,95 @@
+/* One connection: a non-blocking socket, what waits to be written, and a coarse timer. No protocol.
+ *
+ * Idle it is this struct and nothing else: it reads into the loop's buffer, its queue exists only while something waits, its
+ * timer is a node in the wheel. Bytes that many connections share are queued as references to their chunks, never copied. Closing only marks a
+ * connection; it ends, and is freed, at the end of the loop's turn, so callbacks higher on the stack may go on using it. */
+#ifndef HALLEY_NET_CONN_H
+#define HALLEY_NET_CONN_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/chunk.h"
+#include "base/list.h"
+#include "net/loop.h"
+#include "net/wheel.h"
+
+struct conn;
+
+struct conn_ops { /* filled in by transport/; an owner may change during a connection's life */
+    void (*on_read)(struct conn *c, uint8_t *data, size_t len); /* data is the loop's: borrowed, may be changed in place */
+    void (*on_eof)(struct conn *c);    /* the peer has finished sending; NULL: close */
+    void (*on_drained)(struct conn *c); /* what waited has been written; may be NULL */
+    void (*on_timer)(struct conn *c);  /* may be NULL */
+    void (*on_stop)(struct conn *c);   /* the loop is to end: say goodbye and finish; NULL: close */
+    void (*on_end)(struct conn *c);    /* the last call: let go of the owner's memory */
+};
+
+struct outq;
+
+struct conn {
+    ev_io io; /* io.fd is the socket; -1 when closed */
+    struct loop *loop;
+    const struct conn_ops *ops;
+    void *owner;
+    struct outq *outq;        /* NULL: nothing waits */
+    struct wheel_timer timer;
+    uint32_t heard_tick;      /* wheel tick of the last byte received */
+    struct list node;         /* in loop->dirty or loop->closing */
+    struct list all;          /* in loop->conns */
+    bool closed;
+    bool paused;    /* not read */
+    bool finishing; /* conn_finish() was called: input is discarded */
+    bool ending;    /* conn_end() was called: close when all is written */
+    bool shut;      /* our direction is shut down */
+    bool is_dirty;
+    int error;      /* errno that ended it, 0 if the owner or the peer did */
+};
+
+/* Take over a connected non-blocking socket. NULL when out of memory (then fd is still the caller's). */
+struct conn *conn_new(struct loop *l, int fd, const struct conn_ops *ops, void *owner);
+
+/* Write shared bytes: at once as far as the kernel takes them, the rest is queued by reference. Does nothing on a closed
+ * connection. When memory for the queue cannot be had the connection is closed: a hole in its stream cannot be repaired. */
+void conn_send(struct conn *c, const struct chunk_slice *slices, uint32_t count, uint32_t bytes);
+
+/* Write bytes of one's own, which are copied if they have to wait. */
+void conn_write(struct conn *c, const void *bytes, size_t len);
+
+/* Queue bytes of one's own for the end of the turn: several replies become one send. */
+void conn_write_later(struct conn *c, const void *bytes, size_t len);
+
+/* Bytes that wait. */
+uint64_t conn_waiting(const struct conn *c);
+
+/* Stop and go on reading. */
+void conn_pause(struct conn *c, bool paused);
+
+/* Call on_timer() once, about after_ms from now; a new call moves it. 0 stops it. */
+void conn_set_timer(struct conn *c, uint64_t after_ms);
+
+/* Milliseconds since the last byte was received, to the wheel's tick. */
+uint64_t conn_quiet_ms(const struct conn *c);
+
+/* Write what waits, then shut down our direction, discard what still comes, and close when the peer has closed, or after linger_ms at
+ * most. So the peer reads our last bytes before it can see a reset (RFC 9112 9.6). */
+void conn_finish(struct conn *c, uint64_t linger_ms);
+
+/* Write what waits, then close without waiting for the peer: for a peer that said it is done. linger_ms bounds the writing. */
+void conn_end(struct conn *c, uint64_t linger_ms);
+
+/* Close now; what waits is dropped. Safe at any time, any number of times. */
+void conn_close(struct conn *c);
+void conn_fail(struct conn *c, int error); /* the same, noting why */
+
+/* Close and free a connection that got no owner. */
+void conn_abandon(struct conn *c);
+
+/* ---- for loop.c */
+void conn_flush(struct conn *c);
+void conn_reap(struct conn *c);
+void conn_on_timer(struct conn *c);
+void conn_stop(struct conn *c);
+
+#endif

@@ -1,0 +1,172 @@
+#include "net/listener.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "base/fd.h"
+#include "net/loop.h"
+
+#define ACCEPTS_PER_TURN 64
+#define REST_S 0.1
+#define NOTSENT_LOWAT_BYTES 16384
+
+struct listener {
+    ev_io io;
+    ev_timer rest;
+    struct loop *loop;
+    void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer);
+    void (*on_error)(void *ctx, int error);
+    void *ctx;
+};
+
+static int tcp_socket(const struct sockaddr *sa, int *ret_fd)
+{
+    int one = 1;
+    HLY_CLEANUP(fd_closep) int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
+        return -errno;
+    if (sa->sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0)
+        return -errno; /* "[::]:80" and "0.0.0.0:80" are two listeners, on every system */
+    *ret_fd = fd_take(&fd);
+    return 0;
+}
+
+int listener_open_tcp(const struct sockaddr *sa, socklen_t len, bool reuse_port, int *ret_fd)
+{
+    int one = 1, lowat = NOTSENT_LOWAT_BYTES;
+    HLY_CLEANUP(fd_closep) int fd = -1;
+    int r = tcp_socket(sa, &fd);
+    if (r < 0)
+        return r;
+    if (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
+        return -errno;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    if (bind(fd, sa, len) < 0 || listen(fd, SOMAXCONN) < 0)
+        return -errno;
+    *ret_fd = fd_take(&fd);
+    return 0;
+}
+
+int listener_probe_tcp(const struct sockaddr *sa, socklen_t len)
+{
+    HLY_CLEANUP(fd_closep) int fd = -1;
+    int r = tcp_socket(sa, &fd);
+    if (r == 0 && bind(fd, sa, len) < 0)
+        r = -errno;
+    return r;
+}
+
+/* Nobody listens on the path: make way. */
+static int unix_clear(const struct sockaddr_un *un)
+{
+    struct stat st;
+    if (lstat(un->sun_path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
+    HLY_CLEANUP(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)un, sizeof *un) == 0 || errno == EAGAIN || errno == EACCES || errno == EPERM)
+        return -EADDRINUSE; /* it answers, is too busy to, or is not ours to judge */
+    return unlink(un->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int listener_open_unix(const char *path, mode_t mode, uid_t owner, gid_t group, int *ret_fd)
+{
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    if (strlen(path) >= sizeof un.sun_path)
+        return -ENAMETOOLONG;
+    memcpy(un.sun_path, path, strlen(path) + 1);
+    HLY_CLEANUP(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int r = unix_clear(&un);
+    if (r < 0)
+        return r;
+    mode_t before = umask(0777); /* nobody gets in between bind() and chmod() */
+    r = bind(fd, (const struct sockaddr *)&un, sizeof un) < 0 ? -errno : 0;
+    umask(before);
+    if (r < 0)
+        return r;
+    if (((owner != (uid_t)-1 || group != (gid_t)-1) && chown(path, owner, group) < 0) || listen(fd, SOMAXCONN) < 0 ||
+        chmod(path, mode) < 0) {
+        r = -errno;
+        unlink(path);
+        return r;
+    }
+    *ret_fd = fd_take(&fd);
+    return 0;
+}
+
+/* ---- accepting */
+
+static void on_rested(struct ev_loop *ev, ev_timer *w, int events)
+{
+    (void)events;
+    struct listener *ls = w->data;
+    ev_io_start(ev, &ls->io);
+}
+
+static void listener_rest(struct listener *ls)
+{
+    ev_io_stop(ls->loop->ev, &ls->io);
+    ev_timer_set(&ls->rest, REST_S, 0);
+    ev_timer_start(ls->loop->ev, &ls->rest);
+}
+
+static void on_ready(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev;
+    (void)events;
+    struct listener *ls = w->data;
+    for (int n = 0; n < ACCEPTS_PER_TURN; n++) {
+        struct sockaddr_storage peer = { 0 };
+        socklen_t len = sizeof peer;
+        int fd = accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            ls->on_accept(ls->ctx, fd, &peer);
+            continue;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            ls->on_error(ls->ctx, errno);
+            listener_rest(ls);
+            return;
+        } /* else the connection died before it was accepted (accept(2)): go on with the next */
+    }
+}
+
+struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
+                                void (*on_error)(void *ctx, int error), void *ctx)
+{
+    struct listener *ls = malloc(sizeof *ls);
+    if (ls == NULL)
+        return NULL;
+    *ls = (struct listener){ .loop = l, .on_accept = on_accept, .on_error = on_error, .ctx = ctx };
+    ev_io_init(&ls->io, on_ready, fd, EV_READ);
+    ev_timer_init(&ls->rest, on_rested, REST_S, 0);
+    ls->io.data = ls->rest.data = ls;
+    ev_io_start(l->ev, &ls->io);
+    return ls;
+}
+
+void listener_stop(struct listener *ls)
+{
+    if (ls == NULL)
+        return;
+    ev_io_stop(ls->loop->ev, &ls->io);
+    ev_timer_stop(ls->loop->ev, &ls->rest);
+    close(ls->io.fd);
+    free(ls);
+}

@@ -1,0 +1,33 @@
+/* Listening sockets: opening them, and accepting in bounded bites. */
+#ifndef HALLEY_NET_LISTENER_H
+#define HALLEY_NET_LISTENER_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+struct loop;
+struct listener;
+
+/* Open a non-blocking TCP listener. reuse_port: several sockets share the address, one per reactor, and the kernel spreads connections over
+ * them. What accepted sockets inherit is set here: no Nagle, and TCP_NOTSENT_LOWAT, which keeps a stuck peer's kernel memory small.
+ * Returns 0 and *ret_fd, or -errno. Logs nothing. */
+int listener_open_tcp(const struct sockaddr *sa, socklen_t len, bool reuse_port, int *ret_fd);
+
+/* Is anything listening on the address already? Two servers with SO_REUSEPORT would share it without a word. Returns 0 if it is free,
+ * else -errno (-EADDRINUSE). */
+int listener_probe_tcp(const struct sockaddr *sa, socklen_t len);
+
+/* Open a Unix listener with this file mode; owner and group of -1 stay as they are. A stale socket file (nobody answers) is replaced; a
+ * living one gives -EADDRINUSE, any other file -EEXIST. The file appears with its final mode, never with a wider one. */
+int listener_open_unix(const char *path, mode_t mode, uid_t owner, gid_t group, int *ret_fd);
+
+/* Accept on the loop: on_accept takes the (non-blocking) descriptor. on_error is told of errors that a person should know (EMFILE, ENOMEM...); accepting
+ * then rests for a moment. Takes fd. NULL when out of memory. */
+struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
+                                void (*on_error)(void *ctx, int error), void *ctx);
+void listener_stop(struct listener *ls); /* closes its socket; NULL is accepted */
+
+#endif

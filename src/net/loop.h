@@ -1,0 +1,60 @@
+/* A reactor's event loop: libev with what every connection of a thread shares.
+ *
+ * One turn: wait, handle the ready connections, then, before the next wait, on_turn() (the fan-out), the connections with output
+ * to flush, and the end of those that were closed. Everything but loop_post() and loop_wake() is for the loop's own thread. */
+#ifndef HALLEY_NET_LOOP_H
+#define HALLEY_NET_LOOP_H
+
+#include <ev.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/chunk.h"
+#include "base/list.h"
+#include "net/wheel.h"
+
+#define LOOP_READ_BYTES 65536 /* what one connection may read in one turn: a busy peer delays the others by this much work */
+
+struct loop_task { /* work for a loop, from any thread; owned by whoever posts it until run() */
+    struct list node;
+    void (*run)(struct loop_task *t);
+};
+
+struct loop {
+    struct ev_loop *ev;
+    struct chunk_pool chunks;
+    struct wheel wheel;
+    uint8_t *read_buf;   /* LOOP_READ_BYTES, shared by all connections of the thread */
+    uint64_t now_ms;     /* monotonic, at the beginning of the turn */
+    uint64_t wall_ms;
+    uint64_t started_ms;
+    struct list dirty;   /* connections with output to flush at the end of the turn */
+    struct list closing; /* connections that end at the end of the turn */
+    struct list conns;   /* every connection */
+    bool (*on_turn)(void *ctx); /* returns true when it has more to do: then the loop does not sleep */
+    void *ctx;
+    bool is_leaving;     /* loop_leave() was called */
+    bool stopping;
+    uint64_t leave_by_ms;
+    ev_timer tick;
+    ev_async async;
+    ev_prepare prepare;
+    ev_check check;
+    ev_idle busy;
+    pthread_mutex_t post_lock;
+    struct list posted;
+};
+
+int loop_init(struct loop *l); /* 0 or -errno */
+void loop_done(struct loop *l); /* after loop_run(), with no connection left */
+void loop_run(struct loop *l);  /* until loop_leave() is complete */
+
+/* End: every connection is told (conn_ops.on_stop), and loop_run() returns when the last has gone, or closes what is left after grace_ms.
+ * Own thread. */
+void loop_leave(struct loop *l, uint64_t grace_ms);
+
+void loop_post(struct loop *l, struct loop_task *t); /* any thread: run it on the loop's thread, soon */
+void loop_wake(struct loop *l);                      /* any thread: make a turn */
+
+#endif

@@ -1,0 +1,18 @@
+/* The running server: everything that main() starts, wired together from one config. Main thread. */
+#ifndef HALLEY_SERVER_SERVER_H
+#define HALLEY_SERVER_SERVER_H
+
+#include "server/config.h"
+
+struct server;
+
+/* Open the doors and set everything up; no thread runs yet. The config is borrowed and outlives the server. Each thing that an operator can
+ * repair is logged with its remedy. NULL: it did not work. */
+struct server *server_new(const struct config *config);
+
+/* Serve until SIGTERM or SIGINT. Returns the process's exit code. */
+int server_run(struct server *s);
+
+void server_free(struct server *s); /* NULL is accepted */
+
+#endif

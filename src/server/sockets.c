@@ -1,0 +1,217 @@
+#include "server/sockets.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <libgen.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/listener.h"
+
+static struct server_socket *add(struct socket_set *set, int fd)
+{
+    struct server_socket *items = realloc(set->items, (set->count + 1) * sizeof *items);
+    if (items == NULL)
+        return NULL;
+    set->items = items;
+    set->items[set->count] = (struct server_socket){ .fd = fd };
+    return &set->items[set->count++];
+}
+
+static void where(char out[512], const struct config *c, unsigned line)
+{
+    if (c->path != NULL && line > 0)
+        snprintf(out, 512, "%s:%u: ", c->path, line);
+    else
+        out[0] = '\0';
+}
+
+/* ---- Unix sockets */
+
+static uid_t user_id(const char *name)
+{
+    struct passwd *pw = name == NULL ? NULL : getpwnam(name);
+    if (pw != NULL)
+        return pw->pw_uid;
+    return name == NULL ? (uid_t)-1 : (uid_t)strtoul(name, NULL, 10); /* the config has checked it */
+}
+
+static gid_t group_id(const char *name)
+{
+    struct group *gr = name == NULL ? NULL : getgrnam(name);
+    if (gr != NULL)
+        return gr->gr_gid;
+    return name == NULL ? (gid_t)-1 : (gid_t)strtoul(name, NULL, 10);
+}
+
+static const char *unix_remedy(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "another server answers on it: stop that one, or choose another path";
+    case EEXIST:
+        return "the path is a file that is no socket: remove it, or choose another path";
+    case ENOENT:
+        return "its directory does not exist: create it (systemd: RuntimeDirectory=halley), or choose another path";
+    case EACCES:
+    case EPERM:
+        return "this user may not create it or change its owner: see to the directory's permissions, or start as root";
+    default:
+        return "see the error";
+    }
+}
+
+static int open_unix(const struct config *c, struct socket_set *set, const char *path, const struct config_backend *b, unsigned line)
+{
+    char place[512];
+    int fd;
+    where(place, c, line);
+    int r = listener_open_unix(path, b != NULL ? (mode_t)b->mode : 0666, user_id(b != NULL ? b->owner : NULL),
+                               group_id(b != NULL ? b->group : NULL), &fd);
+    if (r < 0) {
+        log_error("listen_failed", "%scannot listen on the socket %s: %s; %s", place, path, strerror(-r), unix_remedy(-r));
+        return -1;
+    }
+    struct server_socket *s = add(set, fd);
+    if (s == NULL) {
+        close(fd);
+        return -1;
+    }
+    s->is_shared = true;
+    s->backend = b;
+    snprintf(s->path, sizeof s->path, "%s", path);
+    log_info("listening", "door=%s address=%s", b != NULL ? "backend" : "public", path);
+    return 0;
+}
+
+/* ---- TCP */
+
+static const char *tcp_remedy(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "another program listens there: stop it, or choose another port (ss -ltnp shows who it is)";
+    case EACCES:
+        return "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port, or start as root with `user` set";
+    case EADDRNOTAVAIL:
+        return "this machine has no such address: `ip address` shows those it has";
+    default:
+        return "see the error";
+    }
+}
+
+static void set_port(struct sockaddr_storage *sa, uint16_t port)
+{
+    if (sa->ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)sa)->sin6_port = htons(port);
+    else
+        ((struct sockaddr_in *)sa)->sin_port = htons(port);
+}
+
+static uint16_t bound_port(int fd)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+        return 0;
+    return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port : ((struct sockaddr_in *)&sa)->sin_port);
+}
+
+static void log_tcp(const struct sockaddr_storage *sa, socklen_t len)
+{
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    if (getnameinfo((const struct sockaddr *)sa, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        log_info("listening", sa->ss_family == AF_INET6 ? "door=public address=[%s]:%s" : "door=public address=%s:%s", host, port);
+}
+
+/* One address: a listener for each reactor. Returns 0 or -errno. */
+static int open_address(struct socket_set *set, const struct addrinfo *ai, uint16_t port, unsigned reactors)
+{
+    struct sockaddr_storage sa = { 0 };
+    memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
+    set_port(&sa, port);
+    int r = listener_probe_tcp((struct sockaddr *)&sa, ai->ai_addrlen);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < reactors; i++) {
+        int fd;
+        if ((r = listener_open_tcp((struct sockaddr *)&sa, ai->ai_addrlen, reactors > 1, &fd)) < 0)
+            return r;
+        if (port == 0) /* the kernel picked one: the other reactors share it */
+            set_port(&sa, bound_port(fd));
+        struct server_socket *s = add(set, fd);
+        if (s == NULL) {
+            close(fd);
+            return -ENOMEM;
+        }
+        s->reactor = i;
+    }
+    log_tcp(&sa, ai->ai_addrlen);
+    return 0;
+}
+
+static int open_tcp(const struct config *c, struct socket_set *set, const struct config_listen *l, unsigned reactors)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_ADDRCONFIG }, *list;
+    char place[512];
+    where(place, c, l->line);
+    if (l->host == NULL)
+        hints.ai_flags = AI_PASSIVE;
+    int error = getaddrinfo(l->host, l->host == NULL ? "0" : NULL, &hints, &list);
+    if (error != 0) {
+        log_error("listen_failed", "%scannot listen on %s: %s; write an address of this machine", place, l->address, gai_strerror(error));
+        return -1;
+    }
+    unsigned opened = 0;
+    int r = 0;
+    for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
+        r = open_address(set, ai, l->port, reactors);
+        if (r == 0)
+            opened++;
+        else if (r != -EAFNOSUPPORT && !(r == -EADDRNOTAVAIL && list->ai_next != NULL)) /* a kernel without IPv6 */
+            break;
+        else
+            r = opened > 0 ? 0 : r;
+    }
+    freeaddrinfo(list);
+    if (r == 0 && opened > 0)
+        return 0;
+    log_error("listen_failed", "%scannot listen on %s: %s; %s", place, l->address, strerror(-r), tcp_remedy(-r));
+    return -1;
+}
+
+int sockets_open(const struct config *c, unsigned reactors, struct socket_set *ret)
+{
+    *ret = (struct socket_set){ 0 };
+    for (size_t i = 0; i < c->backend_count; i++)
+        if (open_unix(c, ret, c->backends[i].path, &c->backends[i], c->backends[i].line) < 0)
+            goto err1;
+    for (size_t i = 0; i < c->listen_count; i++) {
+        const struct config_listen *l = &c->listens[i];
+        if ((l->path != NULL ? open_unix(c, ret, l->path, NULL, l->line) : open_tcp(c, ret, l, reactors)) < 0)
+            goto err1;
+    }
+    return 0;
+err1:
+    sockets_close(ret);
+    return -1;
+}
+
+void sockets_close(struct socket_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->items[i].path[0] != '\0')
+            unlink(set->items[i].path);
+        if (set->items[i].fd >= 0)
+            close(set->items[i].fd);
+    }
+    free(set->items);
+    *set = (struct socket_set){ 0 };
+}

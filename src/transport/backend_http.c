@@ -1,0 +1,498 @@
+/* HTTP on the backend door: for curl, for scripts, for applications without a Redis client. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "core/cursor.h"
+#include "core/topic_name.h"
+#include "transport/backend_door.h"
+#include "transport/publish.h"
+#include "transport/stats_text.h"
+
+#define JSON_TYPE "application/json"
+#define TOPICS_PER_PAGE 1000
+#define TOPICS_SLICES 50 /* of the table's walk, per request: a page may be short, `next` says whether there is more */
+
+static const struct rule_client backend = { .is_backend = true };
+
+/* ---- small JSON: jansson writes it, but a publish's answer is on the hot path */
+
+static void write_error(struct buf *out, const char *code, const char *text)
+{
+    json_t *o = json_pack("{s:{s:s,s:s}}", "error", "code", code, "message", text);
+    char *dump = o == NULL ? NULL : json_dumps(o, JSON_COMPACT);
+    buf_str(out, dump != NULL ? dump : "{\"error\":{\"code\":\"unavailable\",\"message\":\"out of memory\"}}");
+    free(dump);
+    json_decref(o);
+}
+
+static void write_receipt(struct buf *out, const char *epoch, const struct hub_receipt *receipt)
+{
+    char cursor[CURSOR_MAX_BYTES + 1];
+    cursor_format(cursor, epoch, receipt->seq);
+    buf_printf(out, "{\"cursor\":\"%s\",\"subscribers\":%" PRIu64 "}", cursor, receipt->subscribers);
+}
+
+static void reply_json(struct http_client *h, unsigned status, struct buf *body)
+{
+    buf_str(body, "\n");
+    http_reply(h, status, JSON_TYPE, body->data, body->len, NULL);
+}
+
+static void reply_error(struct http_client *h, unsigned status, const char *code, const char *text)
+{
+    HLY_CLEANUP(buf_done) struct buf body = { 0 };
+    stat_add(&http_reactor(h)->stats.backend_errors, 1);
+    write_error(&body, code, text);
+    reply_json(h, status, &body);
+}
+
+static void reply_refusal(struct http_client *h, const struct publish_refusal *why)
+{
+    reply_error(h, publish_error_status(why->code), publish_error_name(why->code), why->text);
+}
+
+/* ---- publishing: one request is one to many publishes, answered when the last has its answer */
+
+struct batch_item {
+    struct engine_publish publish;
+    struct batch *batch;
+    char *key; /* a copy: what it was parsed from has gone when an engine answers later; NULL: none */
+    struct publish_refusal *refusal; /* NULL: accepted */
+};
+
+struct batch {
+    struct http_ticket ticket;
+    struct reactor *reactor;
+    struct batch_item *items;
+    size_t count;
+    size_t cap;
+    size_t waiting;
+    bool is_single; /* POST /publish?topic=: the answer is an object, and an error is its status */
+};
+
+static void batch_free(struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        message_unref(b->items[i].publish.message);
+        free(b->items[i].key);
+        free(b->items[i].refusal);
+    }
+    free(b->items);
+    free(b);
+}
+
+static void batch_reply(struct batch *b)
+{
+    struct http_client *h = http_ticket_take(&b->ticket);
+    HLY_CLEANUP(buf_done) struct buf body = { 0 };
+    if (h == NULL)
+        return;
+    if (b->is_single && b->items[0].refusal != NULL) {
+        reply_refusal(h, b->items[0].refusal);
+        return;
+    }
+    buf_str(&body, b->is_single ? "" : "[");
+    for (size_t i = 0; i < b->count; i++) {
+        const struct batch_item *it = &b->items[i];
+        buf_str(&body, i > 0 ? "," : "");
+        if (it->refusal != NULL)
+            write_error(&body, publish_error_name(it->refusal->code), it->refusal->text);
+        else
+            write_receipt(&body, hub_epoch(b->reactor->hub), &it->publish.receipt);
+    }
+    buf_str(&body, b->is_single ? "" : "]");
+    reply_json(h, 200, &body);
+}
+
+static void batch_step(struct batch *b)
+{
+    if (--b->waiting > 0)
+        return;
+    batch_reply(b);
+    batch_free(b);
+}
+
+static void on_published(struct engine_publish *p)
+{
+    struct batch_item *it = HLY_CONTAINER_OF(p, struct batch_item, publish);
+    if (p->result < 0 && (it->refusal = malloc(sizeof *it->refusal)) != NULL)
+        publish_explain(it->batch->reactor, p->result, it->refusal);
+    batch_step(it->batch);
+}
+
+/* Add one publish, or its refusal. key.ptr NULL: none. False when out of memory. */
+static bool batch_add(struct batch *b, struct slice topic, struct slice payload, struct slice key)
+{
+    struct publish_refusal why;
+    if (b->count == b->cap) {
+        size_t cap = b->cap == 0 ? 1 : b->cap * 2;
+        struct batch_item *items = realloc(b->items, cap * sizeof *items);
+        if (items == NULL)
+            return false;
+        b->items = items;
+        b->cap = cap;
+    }
+    struct batch_item *it = &b->items[b->count++];
+    *it = (struct batch_item){ 0 };
+    struct message *m = NULL;
+    if (key.ptr == NULL || publish_check_key(b->reactor, key, &why))
+        m = publish_prepare(b->reactor, &backend, topic, payload, &why);
+    if (m == NULL) {
+        if ((it->refusal = malloc(sizeof why)) == NULL)
+            return false;
+        *it->refusal = why;
+        return true;
+    }
+    it->publish = (struct engine_publish){ .message = m, .reactor = b->reactor->index, .done = on_published };
+    if (key.ptr != NULL) {
+        if ((it->key = strndup(key.ptr, key.len)) == NULL)
+            return false;
+        it->publish.key = (struct slice){ it->key, key.len };
+    }
+    return true;
+}
+
+/* An item that is no publish at all. */
+static bool batch_add_error(struct batch *b, const char *text)
+{
+    if (!batch_add(b, SLICE_LIT("x"), (struct slice){ "", 0 }, (struct slice){ 0 }))
+        return false;
+    struct batch_item *it = &b->items[b->count - 1];
+    it->publish.message = message_unref(it->publish.message);
+    if (it->refusal == NULL && (it->refusal = malloc(sizeof *it->refusal)) == NULL)
+        return false;
+    it->refusal->code = PUBLISH_BAD_REQUEST;
+    snprintf(it->refusal->text, sizeof it->refusal->text, "%s", text);
+    return true;
+}
+
+static void batch_run(struct http_client *h, struct batch *b)
+{
+    struct engine *engine = b->reactor->engine;
+    http_ticket_make(h, &b->ticket);
+    for (size_t i = 0; i < b->count; i++) /* the array does not grow any more: its items may be pointed to */
+        b->items[i].batch = b;
+    b->waiting = b->count + 1;
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->items[i].refusal != NULL) {
+            b->waiting--;
+            continue;
+        }
+        engine->publish(engine, &b->items[i].publish);
+    }
+    batch_step(b);
+}
+
+static struct batch *batch_new(struct http_client *h)
+{
+    struct batch *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        reply_error(h, 503, "unavailable", "out of memory, try again later");
+    else
+        b->reactor = http_reactor(h);
+    return b;
+}
+
+static void publish_one(struct http_client *h, const struct http1_request *rq, struct slice topic)
+{
+    struct batch *b = batch_new(h);
+    if (b == NULL)
+        return;
+    b->is_single = true;
+    if (!batch_add(b, topic, rq->body, http1_header_get(rq, "Idempotency-Key"))) {
+        batch_free(b);
+        reply_error(h, 503, "unavailable", "out of memory, try again later");
+        return;
+    }
+    batch_run(h, b);
+}
+
+/* ---- POST /publish with a JSON array, or with one JSON object a line */
+
+static bool add_data(struct batch *b, struct slice topic, const json_t *data, struct slice key)
+{
+    const struct rule *rule = rules_find(b->reactor->rules, topic.ptr, topic.len);
+    if (rule->payload == RULE_JSON) {
+        char *text = json_dumps(data, JSON_COMPACT | JSON_ENCODE_ANY);
+        bool ok = text != NULL && batch_add(b, topic, (struct slice){ text, strlen(text) }, key);
+        free(text);
+        return ok;
+    }
+    if (!json_is_string(data))
+        return batch_add_error(b, "data must be a string: this topic's rule does not say payload = json");
+    struct slice text = { json_string_value(data), json_string_length(data) };
+    if (rule->payload == RULE_TEXT)
+        return batch_add(b, topic, text, key);
+    unsigned char *bytes = malloc(text.len / 4 * 3 + 4);
+    if (bytes == NULL)
+        return false;
+    int n = text.len % 4 != 0 || text.len > INT32_MAX ? -1 : EVP_DecodeBlock(bytes, (const unsigned char *)text.ptr, (int)text.len);
+    for (size_t pad = text.len; n >= 0 && pad > 0 && text.len - pad < 2 && text.ptr[pad - 1] == '='; pad--)
+        n--;
+    bool ok = n < 0 ? batch_add_error(b, "data must be base64: this topic's rule says payload = binary")
+                    : batch_add(b, topic, (struct slice){ (char *)bytes, (size_t)n }, key);
+    free(bytes);
+    return ok;
+}
+
+static bool add_item(struct batch *b, const json_t *item)
+{
+    const json_t *topic = json_object_get(item, "topic"), *data = json_object_get(item, "data"), *key = json_object_get(item, "key");
+    if (!json_is_string(topic) || data == NULL || (key != NULL && !json_is_string(key)))
+        return batch_add_error(b, "each item is an object with topic (a string), data, and, if wanted, key (a string)");
+    struct slice name = { json_string_value(topic), json_string_length(topic) };
+    if (topic_name_error(name.ptr, name.len) != NULL)
+        return batch_add(b, name, (struct slice){ "", 0 }, (struct slice){ 0 }); /* says what is wrong with it */
+    struct slice id = { 0 };
+    if (key != NULL)
+        id = (struct slice){ json_string_value(key), json_string_length(key) };
+    return add_data(b, name, data, id);
+}
+
+#define JSON_LOAD_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES)
+
+static bool parse_array(struct batch *b, struct slice body, char *error, size_t error_size)
+{
+    json_error_t where;
+    json_t *array = json_loadb(body.ptr, body.len, JSON_LOAD_FLAGS, &where);
+    if (array == NULL) {
+        snprintf(error, error_size, "the body is not valid JSON: %s at line %d, column %d", where.text, where.line, where.column);
+        return false;
+    }
+    size_t i;
+    json_t *item;
+    bool ok = true;
+    json_array_foreach (array, i, item)
+        if (!(ok = ok && add_item(b, item)))
+            snprintf(error, error_size, "out of memory, try again later");
+    json_decref(array);
+    return ok;
+}
+
+static bool parse_lines(struct batch *b, struct slice body, char *error, size_t error_size)
+{
+    size_t line_number = 0;
+    while (body.len > 0) {
+        const char *end = memchr(body.ptr, '\n', body.len);
+        struct slice line = { body.ptr, end == NULL ? body.len : (size_t)(end - body.ptr) };
+        line_number++;
+        size_t used = line.len + (end != NULL);
+        body.ptr += used;
+        body.len -= used;
+        if (slice_trim(line).len == 0 || slice_equals(line, "\r"))
+            continue;
+        json_error_t where;
+        json_t *item = json_loadb(line.ptr, line.len, JSON_LOAD_FLAGS, &where);
+        bool ok = item != NULL && add_item(b, item);
+        if (item == NULL)
+            snprintf(error, error_size, "line %zu is not valid JSON: %s", line_number, where.text);
+        else if (!ok)
+            snprintf(error, error_size, "out of memory, try again later");
+        json_decref(item);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static void publish_batch(struct http_client *h, const struct http1_request *rq)
+{
+    char error[256] = "";
+    struct batch *b = batch_new(h);
+    if (b == NULL)
+        return;
+    struct slice body = rq->body;
+    while (body.len > 0 && memchr(" \t\r\n", *body.ptr, 4) != NULL) {
+        body.ptr++;
+        body.len--;
+    }
+    bool ok = body.len > 0 && *body.ptr == '[' ? parse_array(b, body, error, sizeof error) : parse_lines(b, body, error, sizeof error);
+    if (ok && b->count == 0) {
+        snprintf(error, sizeof error, "say what to publish: /publish?topic=NAME with the payload as the body, or a body of {topic, data} objects, "
+                                      "as a JSON array or one a line");
+        ok = false;
+    }
+    if (!ok) { /* nothing has been published: the whole body is read before the first is */
+        batch_free(b);
+        reply_error(h, 400, "bad_request", error);
+        return;
+    }
+    batch_run(h, b);
+}
+
+/* ---- the query */
+
+struct query {
+    char *scratch;
+    struct slice topic, pattern, from, limit;
+};
+
+static void query_done(struct query *q)
+{
+    free(q->scratch);
+}
+
+static bool query_parse(struct http_client *h, const struct http1_request *rq, struct query *q)
+{
+    struct slice key, value;
+    size_t pos = 0, used = 0;
+    int r = -ENOMEM;
+    q->scratch = malloc(2 * rq->query.len + 4);
+    while (q->scratch != NULL && (r = http1_query_next(rq->query, &pos, q->scratch + used, &key, &value)) == 1) {
+        used = (size_t)(value.ptr + value.len - q->scratch);
+        if (slice_equals(key, "topic"))
+            q->topic = value;
+        else if (slice_equals(key, "pattern"))
+            q->pattern = value;
+        else if (slice_equals(key, "from"))
+            q->from = value;
+        else if (slice_equals(key, "limit"))
+            q->limit = value;
+    }
+    if (r == 0)
+        return true;
+    if (r == -ENOMEM)
+        reply_error(h, 503, "unavailable", "out of memory, try again later");
+    else
+        reply_error(h, 400, "bad_request", "the query has a broken %-escape");
+    return false;
+}
+
+static void do_publish(struct http_client *h, const struct http1_request *rq)
+{
+    HLY_CLEANUP(query_done) struct query q = { 0 };
+    if (!query_parse(h, rq, &q))
+        return;
+    if (q.topic.ptr != NULL)
+        publish_one(h, rq, q.topic);
+    else
+        publish_batch(h, rq);
+}
+
+/* ---- GET /topics */
+
+struct topics_page {
+    json_t *list;
+    struct slice pattern;
+    const char *epoch;
+};
+
+static void topics_visit(const struct hub_topic_info *info, void *ctx)
+{
+    struct topics_page *p = ctx;
+    char cursor[CURSOR_MAX_BYTES + 1];
+    if (p->pattern.ptr != NULL && !pattern_matches(p->pattern.ptr, p->pattern.len, info->name, info->name_len))
+        return;
+    cursor_format(cursor, p->epoch, info->seq);
+    json_array_append_new(p->list, json_pack("{s:s#,s:I,s:I,s:s}", "topic", info->name, (int)info->name_len, "subscribers",
+                                             (json_int_t)info->subscribers, "history", (json_int_t)info->history, "cursor", cursor));
+}
+
+static bool number(struct slice s, uint64_t *ret)
+{
+    uint64_t v = 0;
+    if (s.len == 0 || s.len > 20)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned)(s.ptr[i] - '0');
+        if (digit > 9 || v > (UINT64_MAX - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    *ret = v;
+    return true;
+}
+
+static void do_topics(struct http_client *h, const struct http1_request *rq)
+{
+    HLY_CLEANUP(query_done) struct query q = { 0 };
+    uint64_t cursor = 0, limit = TOPICS_PER_PAGE;
+    if (!query_parse(h, rq, &q))
+        return;
+    if ((q.from.ptr != NULL && !number(q.from, &cursor)) || (q.limit.ptr != NULL && !number(q.limit, &limit))) {
+        reply_error(h, 400, "bad_request", "limit is a number, and from is the next of the page before");
+        return;
+    }
+    struct topics_page page = { .list = json_array(), .pattern = q.pattern, .epoch = hub_epoch(http_reactor(h)->hub) };
+    const char *bad = q.pattern.ptr == NULL ? NULL : pattern_error(q.pattern.ptr, q.pattern.len);
+    if (bad != NULL || page.list == NULL) {
+        json_decref(page.list);
+        reply_error(h, bad != NULL ? 400 : 503, bad != NULL ? "bad_topic" : "unavailable", bad != NULL ? bad : "out of memory");
+        return;
+    }
+    bool more = true;
+    for (int n = 0; n < TOPICS_SLICES && more && json_array_size(page.list) < limit; n++)
+        more = hub_scan_topics(http_reactor(h)->hub, &cursor, topics_visit, &page);
+    char next[24];
+    snprintf(next, sizeof next, "%" PRIu64, cursor);
+    json_t *answer = json_pack("{s:o,s:s?}", "topics", page.list, "next", more ? next : NULL);
+    char *dump = answer == NULL ? NULL : json_dumps(answer, JSON_COMPACT);
+    if (dump == NULL) {
+        reply_error(h, 503, "unavailable", "out of memory, try again later");
+    } else {
+        HLY_CLEANUP(buf_done) struct buf body = { 0 };
+        buf_str(&body, dump);
+        reply_json(h, 200, &body);
+    }
+    free(dump);
+    json_decref(answer);
+}
+
+/* ---- figures, health */
+
+static void do_stats(struct http_client *h, const struct http1_request *rq)
+{
+    (void)rq;
+    HLY_CLEANUP(buf_done) struct buf body = { 0 };
+    stats_write_json(&body, http_reactor(h));
+    http_reply(h, 200, JSON_TYPE, body.data, body.len, NULL);
+}
+
+static void do_metrics(struct http_client *h, const struct http1_request *rq)
+{
+    (void)rq;
+    HLY_CLEANUP(buf_done) struct buf body = { 0 };
+    stats_write_metrics(&body, http_reactor(h));
+    http_reply(h, 200, "text/plain; version=0.0.4", body.data, body.len, NULL);
+}
+
+static void do_healthz(struct http_client *h, const struct http1_request *rq)
+{
+    (void)rq;
+    bool draining = atomic_load(&http_reactor(h)->server->draining);
+    http_reply_text(h, draining ? 503 : 200, NULL, "%s", draining ? "draining" : "ok");
+}
+
+/* ---- routes */
+
+static const struct route {
+    const char *path;
+    enum http1_method method;
+    void (*run)(struct http_client *h, const struct http1_request *rq);
+} routes[] = {
+    { "/publish", HTTP1_POST, do_publish }, { "/topics", HTTP1_GET, do_topics },   { "/stats", HTTP1_GET, do_stats },
+    { "/metrics", HTTP1_GET, do_metrics },  { "/healthz", HTTP1_GET, do_healthz },
+};
+
+void backend_http_request(struct http_client *h, const struct http1_request *rq)
+{
+    for (size_t i = 0; i < HLY_ARRAY_LEN(routes); i++) {
+        const struct route *route = &routes[i];
+        if (!slice_equals(rq->path, route->path))
+            continue;
+        if (rq->method == route->method || (rq->method == HTTP1_HEAD && route->method == HTTP1_GET))
+            route->run(h, rq);
+        else
+            http_reply_text(h, 405, route->method == HTTP1_POST ? "Allow: POST\r\n" : "Allow: GET, HEAD\r\n", "%s takes %s.", route->path,
+                            route->method == HTTP1_POST ? "POST" : "GET");
+        return;
+    }
+    http_reply_text(h, 404, NULL,
+                    "Nothing is here. The backend door has POST /publish?topic=NAME, GET /topics, /stats, /metrics and /healthz, "
+                    "and speaks the Redis protocol.");
+}

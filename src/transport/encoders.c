@@ -1,0 +1,97 @@
+#include "transport/encoders.h"
+
+#include <string.h>
+
+#include "proto/resp.h"
+#include "proto/ws_frame.h"
+
+/* ---- plain WebSocket: the payload is one frame and nothing else */
+
+static uint32_t ws_bound(const struct message *m, const struct feed *f)
+{
+    (void)f;
+    return WS_FRAME_HEADER_OUT_MAX + m->payload_len;
+}
+
+static uint32_t ws_encode(struct message *m, const struct feed *f, uint8_t *out)
+{
+    (void)f;
+    uint8_t opcode = m->payload_kind == RULE_BINARY ? WS_OP_BINARY : WS_OP_TEXT;
+    size_t n = ws_frame_write_header(out, opcode, 0, m->payload_len);
+    memcpy(out + n, message_payload(m), m->payload_len);
+    return (uint32_t)n + m->payload_len;
+}
+
+/* ---- RESP: message (topic, payload), pmessage (pattern, topic, payload) */
+
+#define RESP_HEADER_MAX 24
+
+static uint32_t resp_bound(const struct message *m, const struct feed *f)
+{
+    return 4 * RESP_HEADER_MAX + 32u + f->name_len + m->topic_len + m->payload_len;
+}
+
+static uint8_t *put_bulk(uint8_t *p, const void *bytes, size_t len)
+{
+    p += resp_put_header(p, '$', len);
+    memcpy(p, bytes, len);
+    p += len;
+    *p++ = '\r';
+    *p++ = '\n';
+    return p;
+}
+
+static uint32_t resp_encode_named(struct message *m, struct slice pattern, char type, uint8_t *out)
+{
+    uint8_t *p = out;
+    if (pattern.ptr != NULL) {
+        p += resp_put_header(p, type, 4);
+        p = put_bulk(p, "pmessage", 8);
+        p = put_bulk(p, pattern.ptr, pattern.len);
+    } else {
+        p += resp_put_header(p, type, 3);
+        p = put_bulk(p, "message", 7);
+    }
+    p = put_bulk(p, m->bytes, m->topic_len);
+    p = put_bulk(p, message_payload(m), m->payload_len);
+    return (uint32_t)(p - out);
+}
+
+static struct slice resp_pattern(const struct feed *f)
+{
+    return f->is_pattern ? feed_name(f) : (struct slice){ 0 };
+}
+
+/* A backend that said `*` gets its messages under the name `*`, although that means `**` here. */
+static struct slice resp_pattern_star(const struct feed *f)
+{
+    return f->is_pattern && f->name_len == 2 && memcmp(f->name, "**", 2) == 0 ? SLICE_LIT("*") : resp_pattern(f);
+}
+
+static uint32_t resp2_encode(struct message *m, const struct feed *f, uint8_t *out)
+{
+    return resp_encode_named(m, resp_pattern(f), '*', out);
+}
+
+static uint32_t resp3_encode(struct message *m, const struct feed *f, uint8_t *out)
+{
+    return resp_encode_named(m, resp_pattern(f), '>', out);
+}
+
+static uint32_t resp2_star_encode(struct message *m, const struct feed *f, uint8_t *out)
+{
+    return resp_encode_named(m, resp_pattern_star(f), '*', out);
+}
+
+static uint32_t resp3_star_encode(struct message *m, const struct feed *f, uint8_t *out)
+{
+    return resp_encode_named(m, resp_pattern_star(f), '>', out);
+}
+
+const struct wire_encoder transport_encoders[WIRE_FORMS] = {
+    [WIRE_WS_PLAIN] = { .bound = ws_bound, .encode = ws_encode },
+    [WIRE_RESP2] = { .bound = resp_bound, .encode = resp2_encode, .per_feed = true },
+    [WIRE_RESP3] = { .bound = resp_bound, .encode = resp3_encode, .per_feed = true },
+    [WIRE_RESP2_STAR] = { .bound = resp_bound, .encode = resp2_star_encode, .per_feed = true },
+    [WIRE_RESP3_STAR] = { .bound = resp_bound, .encode = resp3_star_encode, .per_feed = true },
+};

@@ -1,0 +1,254 @@
+#include "transport/http_server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define HTTP_LINGER_MS 2000
+
+#define HTTP_STATES(X) X(READING) X(ANSWERING) X(FINISHING) X(UPGRADED)
+#define AS_ENUM(name) HTTP_##name,
+#define AS_NAME(name) [HTTP_##name] = #name,
+enum http_state { HTTP_STATES(AS_ENUM) };
+static const char *const http_state_names[] = { HTTP_STATES(AS_NAME) };
+static const unsigned http_next[] = { /* bit n set: state n may follow */
+    [HTTP_READING] = 1u << HTTP_ANSWERING | 1u << HTTP_FINISHING,
+    [HTTP_ANSWERING] = 1u << HTTP_READING | 1u << HTTP_FINISHING | 1u << HTTP_UPGRADED,
+    [HTTP_FINISHING] = 0,
+    [HTTP_UPGRADED] = 0,
+};
+
+struct http_client {
+    struct conn *conn;
+    struct reactor *reactor;
+    const struct http_door *door;
+    struct http1_parser *parser;
+    struct http_ticket *ticket; /* of an answer to come */
+    struct buf rest;            /* input that came while a request was being answered */
+    enum http_state state;
+    bool keep_alive; /* after the current answer */
+    bool is_head;
+    bool in_process; /* http_process() is on the stack: it goes on by itself */
+};
+
+static const struct conn_ops http_conn_ops;
+
+static void http_enter(struct http_client *h, enum http_state next)
+{
+    assert(http_next[h->state] & 1u << next);
+    log_debug("http", "client=%p %s -> %s", (void *)h, http_state_names[h->state], http_state_names[next]);
+    h->state = next;
+}
+
+int http_client_start(struct reactor *r, struct conn *conn, const struct http_door *door, const struct http1_limits *limits)
+{
+    struct http_client *h = malloc(sizeof *h);
+    if (h == NULL)
+        return -ENOMEM;
+    *h = (struct http_client){ .conn = conn, .reactor = r, .door = door, .parser = http1_parser_new(limits) };
+    if (h->parser == NULL) {
+        free(h);
+        return -ENOMEM;
+    }
+    conn->owner = h;
+    conn->ops = &http_conn_ops;
+    conn_set_timer(conn, r->settings->handshake_timeout_ms);
+    return 0;
+}
+
+struct reactor *http_reactor(const struct http_client *h)
+{
+    return h->reactor;
+}
+
+struct conn *http_conn(const struct http_client *h)
+{
+    return h->conn;
+}
+
+static void http_client_free(struct http_client *h)
+{
+    if (h->ticket != NULL)
+        h->ticket->client = NULL;
+    http1_parser_free(h->parser);
+    buf_done(&h->rest);
+    free(h);
+}
+
+/* ---- answers */
+
+static void http_finish(struct http_client *h)
+{
+    http_enter(h, HTTP_FINISHING);
+    conn_finish(h->conn, HTTP_LINGER_MS);
+}
+
+static void http_process(struct http_client *h, uint8_t *data, size_t len);
+
+static void http_resume(struct http_client *h)
+{
+    conn_pause(h->conn, false);
+    struct buf rest = h->rest;
+    h->rest = (struct buf){ 0 };
+    if (rest.len > 0)
+        http_process(h, rest.data, rest.len); /* keeps what it does not use in a new h->rest */
+    buf_done(&rest);
+}
+
+void http_reply(struct http_client *h, unsigned status, const char *content_type, const void *body, size_t body_len,
+                const char *extra)
+{
+    HLY_CLEANUP(buf_done) struct buf out = { 0 };
+    http1_write_head(&out, status, h->keep_alive, content_type, body_len, extra);
+    if (!h->is_head)
+        buf_append(&out, body, body_len);
+    if (out.failed) {
+        conn_fail(h->conn, ENOMEM);
+        return;
+    }
+    conn_write_later(h->conn, out.data, out.len);
+    if (h->conn->closed)
+        return;
+    if (!h->keep_alive) {
+        http_finish(h);
+        return;
+    }
+    http1_parser_next(h->parser);
+    http_enter(h, HTTP_READING);
+    conn_set_timer(h->conn, h->reactor->settings->handshake_timeout_ms);
+    if (!h->in_process)
+        http_resume(h);
+}
+
+void http_reply_text(struct http_client *h, unsigned status, const char *extra, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
+    va_end(ap);
+    size_t len = (size_t)n < sizeof text - 1 ? (size_t)n : sizeof text - 2;
+    text[len++] = '\n';
+    http_reply(h, status, "text/plain; charset=utf-8", text, len, extra);
+}
+
+void http_ticket_make(struct http_client *h, struct http_ticket *t)
+{
+    assert(h->ticket == NULL && h->state == HTTP_ANSWERING);
+    t->client = h;
+    h->ticket = t;
+}
+
+struct http_client *http_ticket_take(struct http_ticket *t)
+{
+    struct http_client *h = t->client;
+    if (h != NULL)
+        h->ticket = NULL;
+    t->client = NULL;
+    return h;
+}
+
+void http_upgrade(struct http_client *h)
+{
+    http_enter(h, HTTP_UPGRADED);
+}
+
+/* ---- requests */
+
+static void http_refuse(struct http_client *h, unsigned status)
+{
+    stat_add(&h->reactor->stats.http_bad_requests, 1);
+    h->keep_alive = false;
+    h->is_head = false;
+    http_enter(h, HTTP_ANSWERING);
+    http_reply_text(h, status, NULL, "%s", http1_parser_error(h->parser));
+}
+
+static void http_request(struct http_client *h)
+{
+    const struct http1_request *rq = http1_parser_request(h->parser);
+    stat_add(&h->reactor->stats.http_requests, 1);
+    h->keep_alive = rq->keep_alive;
+    h->is_head = rq->method == HTTP1_HEAD;
+    http_enter(h, HTTP_ANSWERING);
+    conn_set_timer(h->conn, 0);
+    h->door->on_request(h, rq);
+}
+
+static void http_keep_rest(struct http_client *h, const uint8_t *data, size_t len)
+{
+    if (len > 0 && buf_append(&h->rest, data, len) < 0)
+        conn_fail(h->conn, ENOMEM);
+    conn_pause(h->conn, true);
+}
+
+static void http_process(struct http_client *h, uint8_t *data, size_t len)
+{
+    struct conn *c = h->conn;
+    h->in_process = true;
+    while (len > 0 && h->state == HTTP_READING && !c->closed) {
+        size_t used;
+        int r = http1_parse(h->parser, data, len, &used);
+        if (r < 0) {
+            http_refuse(h, (unsigned)-r);
+            break;
+        }
+        data += used;
+        len -= used;
+        if (r == 0) {
+            if (http1_parser_wants_continue(h->parser))
+                conn_write_later(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+            break;
+        }
+        http_request(h);
+    }
+    h->in_process = false;
+    if (h->state == HTTP_UPGRADED) {
+        http_client_free(h);
+        if (len > 0 && !c->closed)
+            c->ops->on_read(c, data, len);
+    } else if (h->state == HTTP_ANSWERING && !c->closed) {
+        http_keep_rest(h, data, len);
+    }
+}
+
+static void on_read(struct conn *c, uint8_t *data, size_t len)
+{
+    http_process(c->owner, data, len);
+}
+
+static void on_timer(struct conn *c)
+{
+    struct http_client *h = c->owner;
+    stat_add(&h->reactor->stats.handshake_timeouts, 1);
+    if (!http1_parser_is_midway(h->parser)) {
+        conn_close(c);
+        return;
+    }
+    h->keep_alive = h->is_head = false;
+    http_enter(h, HTTP_ANSWERING);
+    http_reply_text(h, 408, NULL, "The request did not arrive in time.");
+}
+
+static void on_stop(struct conn *c)
+{
+    struct http_client *h = c->owner;
+    if (h->state == HTTP_ANSWERING)
+        h->keep_alive = false; /* the answer is the last */
+    else
+        conn_close(c);
+}
+
+static void on_end(struct conn *c)
+{
+    struct http_client *h = c->owner;
+    h->door->on_end(h->reactor);
+    http_client_free(h);
+}
+
+static const struct conn_ops http_conn_ops = { .on_read = on_read, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };

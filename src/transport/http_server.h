@@ -1,0 +1,46 @@
+/* One HTTP/1.1 connection: requests in order, answers in order, whatever door they are for.
+ *
+ * States: READING a request, ANSWERING it (now, or later through a callback), then READING the next; FINISHING when the last answer is on its way. A door that
+ * upgrades takes the connection over, and nothing of HTTP stays behind. */
+#ifndef HALLEY_TRANSPORT_HTTP_SERVER_H
+#define HALLEY_TRANSPORT_HTTP_SERVER_H
+
+#include <stdbool.h>
+
+#include "net/conn.h"
+#include "proto/http1.h"
+#include "transport/reactor.h"
+
+struct http_client;
+
+struct http_door {
+    /* Answer the request with http_reply(), now or later (rq is borrowed for the call), or take the connection over with http_upgrade(). */
+    void (*on_request)(struct http_client *h, const struct http1_request *rq);
+    void (*on_end)(struct reactor *r); /* the connection ended as HTTP (it was not upgraded) */
+};
+
+/* Speak HTTP on a new connection. conn's owner and ops become this client's. Returns 0 or -ENOMEM. */
+int http_client_start(struct reactor *r, struct conn *conn, const struct http_door *door, const struct http1_limits *limits);
+
+struct reactor *http_reactor(const struct http_client *h);
+struct conn *http_conn(const struct http_client *h);
+
+/* Answer the current request. body is copied; content_type NULL: no body type; extra: header lines, each with CRLF, or NULL. */
+void http_reply(struct http_client *h, unsigned status, const char *content_type, const void *body, size_t body_len,
+                const char *extra);
+/* The same with one plain sentence, to which a line end is added. */
+void http_reply_text(struct http_client *h, unsigned status, const char *extra, const char *fmt, ...) HLY_PRINTF(4, 5);
+
+/* An answer that comes later: the ticket finds the client if it still lives. The client answers one request at a time, and is not read
+ * meanwhile. One ticket per request; it is used up by http_ticket_take(). */
+struct http_ticket {
+    struct http_client *client; /* NULL: the client has gone */
+};
+void http_ticket_make(struct http_client *h, struct http_ticket *t); /* t stays where it is until it is taken */
+struct http_client *http_ticket_take(struct http_ticket *t);         /* NULL: the client has gone */
+
+/* Leave HTTP, from on_request() only: the caller has written the 101 and given the connection its new ops and owner. What the client sent
+ * after the request goes to the new ops->on_read(). */
+void http_upgrade(struct http_client *h);
+
+#endif

@@ -1,0 +1,39 @@
+/* From what a door received to a message that the engine may have: the checks that all doors share. */
+#ifndef HALLEY_TRANSPORT_PUBLISH_H
+#define HALLEY_TRANSPORT_PUBLISH_H
+
+#include "core/message.h"
+#include "transport/reactor.h"
+
+enum publish_error { /* the stable codes of the contract */
+    PUBLISH_OK,
+    PUBLISH_BAD_REQUEST, /* a payload that the topic's rule does not take */
+    PUBLISH_BAD_TOPIC,
+    PUBLISH_FORBIDDEN,
+    PUBLISH_TOO_LARGE,
+    PUBLISH_TOO_MANY,    /* limits.topics */
+    PUBLISH_UNAVAILABLE, /* out of memory */
+};
+
+#define PUBLISH_KEY_MAX_BYTES 255
+
+struct publish_refusal {
+    enum publish_error code;
+    char text[320]; /* one plain sentence for whoever published */
+};
+
+/* "bad_topic" and so on. */
+const char *publish_error_name(enum publish_error e);
+unsigned publish_error_status(enum publish_error e); /* HTTP */
+
+/* Check topic, right, size and payload, and make the message. Returns a reference, or NULL and *ret_why; then it is counted. */
+struct message *publish_prepare(struct reactor *r, const struct rule_client *who, struct slice topic, struct slice payload,
+                                struct publish_refusal *ret_why);
+
+/* The same for a key: at most PUBLISH_KEY_MAX_BYTES. False and *ret_why if not. */
+bool publish_check_key(struct reactor *r, struct slice key, struct publish_refusal *ret_why);
+
+/* What an engine's refusal (engine_publish.result below 0) says to whoever published; counts it. */
+void publish_explain(struct reactor *r, int result, struct publish_refusal *ret_why);
+
+#endif

@@ -1,0 +1,98 @@
+#include "transport/reactor.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+#include "transport/encoders.h"
+#include "transport/resp_client.h"
+
+#define BATCHES_PER_TURN 8 /* then the sockets are looked at again: publishers and readers take turns */
+
+static void on_wake(void *ctx) /* any thread */
+{
+    loop_wake(ctx);
+}
+
+static void resume_paused(struct reactor *r)
+{
+    while (!list_is_empty(&r->paused) && !hub_is_congested(r->hub)) {
+        struct paused *p = LIST_ENTRY(list_pop(&r->paused), struct paused, node);
+        p->resume(p);
+    }
+}
+
+static bool on_turn(void *ctx)
+{
+    struct reactor *r = ctx;
+    struct message *batch[FANOUT_BATCH_MAX];
+    for (int n = 0; n < BATCHES_PER_TURN && hub_has_mail(r->hub, r->index); n++) {
+        size_t count = hub_take(r->hub, r->index, batch, FANOUT_BATCH_MAX);
+        if (count == 0)
+            break;
+        stat_add(&r->stats.delivered, fanout_run(r->fanout, batch, count));
+        for (size_t i = 0; i < count; i++)
+            message_unref(batch[i]);
+    }
+    resume_paused(r);
+    return hub_has_mail(r->hub, r->index);
+}
+
+int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engine *engine, struct rules *rules,
+                 const struct settings *settings, struct server_view *server)
+{
+    *r = (struct reactor){ .index = index, .hub = hub, .engine = engine, .settings = settings, .server = server };
+    int error = loop_init(&r->loop);
+    if (error < 0)
+        return error;
+    r->rules = rules_ref(rules);
+    list_init(&r->paused);
+    list_init(&r->spare_slots);
+    RAND_bytes((unsigned char *)&r->random, sizeof r->random);
+    r->random |= 1;
+    if (sub_table_init(&r->table, hub, index, transport_encoders) < 0 ||
+        (r->fanout = fanout_new(&r->table, &r->loop.chunks)) == NULL)
+        return -ENOMEM; /* the process does not start: no use in tidying up */
+    r->loop.on_turn = on_turn;
+    r->loop.ctx = r;
+    hub_set_wake(hub, index, on_wake, &r->loop);
+    return 0;
+}
+
+void reactor_done(struct reactor *r)
+{
+    resp_slots_free_spare(r);
+    fanout_free(r->fanout);
+    sub_table_done(&r->table);
+    rules_unref(r->rules);
+    loop_done(&r->loop);
+}
+
+uint32_t reactor_random(struct reactor *r, uint32_t below)
+{
+    r->random ^= r->random << 13; /* xorshift64 */
+    r->random ^= r->random >> 7;
+    r->random ^= r->random << 17;
+    return below == 0 ? 0 : (uint32_t)(r->random >> 32) % below;
+}
+
+void reactor_pause_publisher(struct reactor *r, struct paused *p)
+{
+    stat_add(&r->stats.publish_pauses, 1);
+    list_remove(&p->node);
+    list_push(&r->paused, &p->node);
+}
+
+void server_sum_stats(const struct server_view *v, struct stat_value ret[STATS_COUNT])
+{
+    size_t n = 0;
+    uint64_t sum;
+#define SUM(member, text, gauge) \
+    sum = 0; \
+    for (unsigned i = 0; i < v->reactor_count; i++) \
+        sum += atomic_load_explicit(&v->reactors[i]->stats.member, memory_order_relaxed); \
+    ret[n++] = (struct stat_value){ #member, text, sum, gauge };
+#define SUM_COUNTER(member, text) SUM(member, text, 0)
+#define SUM_GAUGE(member, text) SUM(member, text, 1)
+    STATS(SUM_COUNTER, SUM_GAUGE)
+}

@@ -1,0 +1,63 @@
+/* A reactor: one thread, one loop, the connections that it accepted, and its own view of who gets what.
+ *
+ * The doors of this layer find everything they need here. All members belong to the reactor's thread, but for stats, which anyone may
+ * read, and hub and engine, which have their own locks. */
+#ifndef HALLEY_TRANSPORT_REACTOR_H
+#define HALLEY_TRANSPORT_REACTOR_H
+
+#include "core/fanout.h"
+#include "core/rules.h"
+#include "engine/engine.h"
+#include "net/loop.h"
+#include "transport/settings.h"
+#include "transport/stats.h"
+
+struct reactor;
+
+struct server_view { /* what doors may know of the whole server; constant after the start */
+    struct reactor **reactors;
+    unsigned reactor_count;
+    uint64_t started_ms; /* monotonic */
+    _Atomic uint64_t next_client_id;
+    _Atomic uint64_t connections; /* public, now, all reactors */
+    _Atomic uint64_t backends;    /* now, all reactors */
+    _Atomic bool draining;
+};
+
+struct paused { /* a publishing connection that is not read while the hub is congested */
+    struct list node;
+    void (*resume)(struct paused *p);
+};
+
+struct reactor {
+    unsigned index;
+    struct loop loop;
+    struct hub *hub;
+    struct engine *engine;
+    struct rules *rules;
+    const struct settings *settings;
+    struct server_view *server;
+    struct sub_table table;
+    struct fanout *fanout;
+    struct stats stats;
+    struct list paused;       /* struct paused */
+    struct list spare_slots;  /* RESP replies to come: kept for the next ones */
+    unsigned spare_slot_count;
+    uint64_t random;          /* state of reactor_random() */
+};
+
+/* Set up a reactor and its loop; everything is borrowed. The thread that runs it comes later. Returns 0 or -errno. */
+int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engine *engine, struct rules *rules,
+                 const struct settings *settings, struct server_view *server);
+void reactor_done(struct reactor *r);
+
+/* A cheap random number for jitter; not for secrets. */
+uint32_t reactor_random(struct reactor *r, uint32_t below);
+
+/* Do not read this publisher until the hub's inboxes have drained; resume() is called then. */
+void reactor_pause_publisher(struct reactor *r, struct paused *p);
+
+/* Sum a counter or gauge over all reactors: fills STATS_COUNT values. */
+void server_sum_stats(const struct server_view *v, struct stat_value ret[STATS_COUNT]);
+
+#endif

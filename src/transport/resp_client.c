@@ -1,0 +1,286 @@
+#include "transport/resp_client.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "transport/resp_internal.h"
+
+#define RESP_LINGER_MS 2000
+#define RESP_MAX_ARGS 1048576  /* as Redis */
+#define RESP_MAX_INLINE 65536
+#define RESP_MAX_SLOTS 100000  /* replies to come; over it the client is not read */
+#define RESP_SPARE_SLOTS 1024
+
+static const struct conn_ops resp_conn_ops;
+
+/* ---- slots */
+
+struct resp_slot *resp_slot_take(struct resp_client *c)
+{
+    struct reactor *r = c->reactor;
+    struct list *spare = list_pop(&r->spare_slots);
+    struct resp_slot *s = spare != NULL ? LIST_ENTRY(spare, struct resp_slot, node) : malloc(sizeof *s);
+    if (s == NULL)
+        return NULL;
+    if (spare != NULL)
+        r->spare_slot_count--;
+    *s = (struct resp_slot){ .client = c, .reactor = r };
+    list_push(&c->slots, &s->node);
+    c->slot_count++;
+    return s;
+}
+
+static void slot_free(struct resp_slot *s)
+{
+    struct reactor *r = s->reactor;
+    buf_done(&s->reply);
+    if (r->spare_slot_count < RESP_SPARE_SLOTS) {
+        list_init(&s->node);
+        list_push(&r->spare_slots, &s->node);
+        r->spare_slot_count++;
+        return;
+    }
+    free(s);
+}
+
+void resp_slots_free_spare(struct reactor *r)
+{
+    for (struct list *node; (node = list_pop(&r->spare_slots)) != NULL;)
+        free(LIST_ENTRY(node, struct resp_slot, node));
+}
+
+static void slot_write(struct resp_client *c, struct resp_slot *s)
+{
+    struct publish_refusal why;
+    if (s->is_text) {
+        buf_append(&c->out, s->reply.data, s->reply.len); /* a reply that only had to wait */
+    } else if (s->result < 0) {
+        publish_explain(c->reactor, s->result, &why);
+        stat_add(&c->reactor->stats.backend_errors, 1);
+        buf_str(&c->out, "-ERR ");
+        buf_str(&c->out, why.text);
+        buf_str(&c->out, "\r\n");
+    } else {
+        resp_write_int(&c->out, (int64_t)s->subscribers);
+    }
+}
+
+void resp_flush_slots(struct resp_client *c)
+{
+    while (!list_is_empty(&c->slots)) {
+        struct resp_slot *s = LIST_ENTRY(c->slots.next, struct resp_slot, node);
+        if (!s->ready)
+            break;
+        list_remove(&s->node);
+        c->slot_count--;
+        slot_write(c, s);
+        slot_free(s);
+    }
+}
+
+static void resp_flush(struct resp_client *c)
+{
+    resp_flush_slots(c);
+    if (c->out.failed) {
+        conn_fail(c->conn, ENOMEM);
+        return;
+    }
+    if (c->out.len == 0)
+        return;
+    conn_write(c->conn, c->out.data, c->out.len);
+    if (c->out.cap > 16384) /* a client that once had a long reply need not keep its memory */
+        buf_done(&c->out);
+    else
+        buf_reset(&c->out);
+}
+
+void resp_slot_ready(struct resp_slot *s)
+{
+    s->ready = true;
+    struct resp_client *c = s->client;
+    if (c == NULL)
+        slot_free(s);
+    else if (!c->in_commands)
+        resp_flush(c);
+}
+
+void resp_error(struct resp_call *call, const char *fmt, ...)
+{
+    char text[512] = "ERR ";
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text + 4, sizeof text - 4, fmt, ap);
+    va_end(ap);
+    stat_add(&call->client->reactor->stats.backend_errors, 1);
+    resp_write_error(call->out, text);
+}
+
+void resp_set_form(struct resp_client *c)
+{
+    if (c->proto == 3)
+        c->sub.form = c->star ? WIRE_RESP3_STAR : WIRE_RESP3;
+    else
+        c->sub.form = c->star ? WIRE_RESP2_STAR : WIRE_RESP2;
+}
+
+/* ---- not reading */
+
+static void resp_process(struct resp_client *c, uint8_t *data, size_t len);
+
+static bool resp_is_paused(const struct resp_client *c)
+{
+    return c->is_paused || c->replies_paused;
+}
+
+static void resp_go_on(struct resp_client *c)
+{
+    if (resp_is_paused(c) || c->closing || c->conn->closed)
+        return;
+    conn_pause(c->conn, false);
+    resp_process(c, NULL, 0);
+}
+
+static void on_resume(struct paused *p)
+{
+    struct resp_client *c = HLY_CONTAINER_OF(p, struct resp_client, paused);
+    c->is_paused = false;
+    resp_go_on(c);
+}
+
+void resp_pause_if_congested(struct resp_client *c)
+{
+    if (c->is_paused || !hub_is_congested(c->reactor->hub))
+        return;
+    c->is_paused = true;
+    conn_pause(c->conn, true);
+    reactor_pause_publisher(c->reactor, &c->paused);
+}
+
+static void pause_if_replies_wait(struct resp_client *c)
+{
+    if (c->replies_paused || (conn_waiting(c->conn) <= c->reactor->settings->max_backend_outq && c->slot_count < RESP_MAX_SLOTS))
+        return;
+    c->replies_paused = true;
+    conn_pause(c->conn, true);
+}
+
+static void on_drained(struct conn *conn)
+{
+    struct resp_client *c = conn->owner;
+    if (!c->replies_paused || c->slot_count >= RESP_MAX_SLOTS)
+        return;
+    c->replies_paused = false;
+    resp_go_on(c);
+}
+
+/* ---- commands */
+
+static void resp_protocol_error(struct resp_client *c)
+{
+    static struct log_gate gate;
+    log_limited(&gate, LOG_LEVEL_WARN, "backend_protocol", "client=%" PRIu64 " %s: connection closed", c->id,
+                resp_parser_error(&c->parser));
+    buf_printf(&c->out, "-ERR %s\r\n", resp_parser_error(&c->parser));
+    c->closing = true;
+}
+
+/* Run the commands in data; returns the bytes used. */
+static size_t resp_run(struct resp_client *c, const uint8_t *data, size_t len)
+{
+    size_t at = 0, used;
+    struct resp_command command;
+    while (at < len && !c->closing && !resp_is_paused(c) && !c->conn->closed) {
+        int r = resp_parse(&c->parser, data + at, len - at, &used, &command);
+        if (r == 0)
+            break;
+        if (r < 0) {
+            resp_protocol_error(c);
+            break;
+        }
+        at += used;
+        if (command.argc > 0)
+            resp_command_run(c, &command);
+        pause_if_replies_wait(c);
+    }
+    return at;
+}
+
+/* New input: run what is complete, keep the rest. Input lies in c->in only while a command is incomplete or the client is paused. */
+static void resp_process(struct resp_client *c, uint8_t *data, size_t len)
+{
+    c->in_commands = true;
+    if (c->in.len > 0) {
+        if (buf_append(&c->in, data, len) < 0)
+            conn_fail(c->conn, ENOMEM);
+        else
+            buf_consume(&c->in, resp_run(c, c->in.data, c->in.len));
+    } else if (len > 0) {
+        size_t used = resp_run(c, data, len);
+        if (used < len && (buf_reserve(&c->in, len - used + resp_parser_missing(&c->parser, len - used)) == NULL ||
+                           buf_append(&c->in, data + used, len - used) < 0))
+            conn_fail(c->conn, ENOMEM);
+    }
+    c->in_commands = false;
+    if (c->in.len == 0)
+        buf_done(&c->in);
+    resp_flush(c);
+    if (c->closing)
+        conn_finish(c->conn, RESP_LINGER_MS);
+}
+
+static void on_read(struct conn *conn, uint8_t *data, size_t len)
+{
+    resp_process(conn->owner, data, len);
+}
+
+/* ---- begin and end */
+
+static void on_end(struct conn *conn)
+{
+    struct resp_client *c = conn->owner;
+    subscriber_done(&c->sub);
+    list_remove(&c->paused.node);
+    for (struct list *node; (node = list_pop(&c->slots)) != NULL;) {
+        struct resp_slot *s = LIST_ENTRY(node, struct resp_slot, node);
+        s->client = NULL;
+        if (s->ready)
+            slot_free(s); /* else its publish is on its way, and frees it */
+    }
+    resp_parser_done(&c->parser);
+    buf_done(&c->in);
+    buf_done(&c->out);
+    c->on_end(c->reactor);
+    free(c->name);
+    free(c);
+}
+
+static const struct conn_ops resp_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_end = on_end };
+
+int resp_client_start(struct reactor *r, struct conn *conn, void (*on_ended)(struct reactor *r), uint8_t *data, size_t len)
+{
+    struct resp_client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return -ENOMEM;
+    c->conn = conn;
+    c->reactor = r;
+    c->on_end = on_ended;
+    c->proto = 2;
+    c->id = atomic_fetch_add(&r->server->next_client_id, 1);
+    c->paused.resume = on_resume;
+    list_init(&c->paused.node);
+    list_init(&c->slots);
+    struct resp_limits limits = { .max_args = RESP_MAX_ARGS,
+                                  .max_bulk = (uint32_t)r->settings->max_command,
+                                  .max_bytes = r->settings->max_command,
+                                  .max_inline = RESP_MAX_INLINE };
+    resp_parser_init(&c->parser, &limits);
+    subscriber_init(&c->sub, &r->table, &resp_subscriber_ops, WIRE_RESP2);
+    conn->owner = c;
+    conn->ops = &resp_conn_ops;
+    resp_process(c, data, len);
+    return 0;
+}

@@ -1,0 +1,85 @@
+/* What resp_client.c (the connection) and resp_commands*.c (the commands) share. */
+#ifndef HALLEY_TRANSPORT_RESP_INTERNAL_H
+#define HALLEY_TRANSPORT_RESP_INTERNAL_H
+
+#include "proto/resp.h"
+#include "transport/publish.h"
+#include "transport/resp_client.h"
+
+struct resp_client {
+    struct conn *conn;
+    struct reactor *reactor;
+    void (*on_end)(struct reactor *r);
+    struct resp_parser parser;
+    struct buf in;  /* input that is not a whole command yet, or waits while the client is paused */
+    struct buf out; /* replies of this turn */
+    struct list slots; /* struct resp_slot: replies to come, in order */
+    size_t slot_count;
+    struct subscriber sub;
+    struct paused paused;
+    uint64_t id;
+    uint64_t commands;
+    char *name; /* CLIENT SETNAME, or NULL */
+    int proto;  /* 2 or 3 */
+    bool star;  /* it subscribed to `*`, and is told `*` where its pattern is `**` */
+    bool in_commands;    /* resp_process() is on the stack: replies are written when it ends */
+    bool is_paused;      /* while the hub is congested */
+    bool replies_paused; /* while too many replies wait */
+    bool closing;        /* QUIT: nothing more is read */
+};
+
+struct resp_slot {
+    struct list node;           /* in client->slots */
+    struct resp_client *client; /* NULL: it has gone, the answer goes nowhere */
+    struct reactor *reactor;
+    struct buf reply;           /* a reply that has to wait for those before it */
+    bool ready;
+    bool is_text;               /* the reply is in `reply`; else it is a publish's number */
+    int result;
+    uint64_t subscribers;       /* MPUBLISH: summed */
+    uint32_t waiting;           /* publishes without an answer, and one for whoever starts them */
+    struct engine_publish publish; /* of PUBLISH; MPUBLISH has an array of its own */
+};
+
+struct resp_call { /* one command being run */
+    struct resp_client *client;
+    struct buf *out;        /* where the reply goes */
+    struct resp_slot *slot; /* whose reply `out` is; NULL: no earlier reply is missing, out is the client's */
+    const struct slice *argv;
+    size_t argc;
+};
+
+struct resp_command_info {
+    const char *name; /* lower case */
+    int arity;        /* as Redis counts: with the name; negative: at least that many */
+    void (*run)(struct resp_call *call);
+    bool in_subscribed_mode; /* allowed to a RESP2 client that has subscriptions */
+    const char *summary;
+    const char *group;
+};
+
+/* ---- resp_commands.c */
+const struct resp_command_info *resp_command_find(struct slice name);
+void resp_command_run(struct resp_client *c, const struct resp_command *command);
+extern const struct resp_command_info resp_commands[]; /* ends with a NULL name */
+
+/* ---- resp_pubsub.c: PUBLISH and SUBSCRIBE with their family */
+void resp_publish(struct resp_call *call);
+void resp_mpublish(struct resp_call *call);
+void resp_subscribe(struct resp_call *call);
+void resp_psubscribe(struct resp_call *call);
+void resp_unsubscribe(struct resp_call *call);
+void resp_punsubscribe(struct resp_call *call);
+void resp_pubsub(struct resp_call *call);
+extern const struct subscriber_ops resp_subscriber_ops;
+void resp_unsubscribe_all(struct resp_client *c);
+
+/* ---- resp_client.c */
+void resp_error(struct resp_call *call, const char *fmt, ...) HLY_PRINTF(2, 3); /* "ERR ..." ; counted */
+void resp_flush_slots(struct resp_client *c);            /* moves ready replies to c->out */
+struct resp_slot *resp_slot_take(struct resp_client *c); /* queued at the end; NULL when out of memory */
+void resp_slot_ready(struct resp_slot *s);               /* filled: written when its turn comes */
+void resp_set_form(struct resp_client *c);               /* after proto or star changed */
+void resp_pause_if_congested(struct resp_client *c);
+
+#endif

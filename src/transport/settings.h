@@ -1,0 +1,37 @@
+/* What the doors need to know of the configuration, as plain values: nothing below server/ sees the config itself. */
+#ifndef HALLEY_TRANSPORT_SETTINGS_H
+#define HALLEY_TRANSPORT_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/base.h"
+#include "proto/http1.h"
+
+struct settings {
+    const char *version;
+    uint64_t max_connections;    /* of all reactors */
+    uint64_t max_backends;       /* of all reactors */
+    uint64_t max_message;        /* bytes */
+    uint32_t max_fragments;
+    uint64_t max_outq;           /* bytes, of one connection */
+    uint64_t max_backend_outq;   /* bytes, of one backend connection */
+    uint64_t max_outq_total;     /* bytes, of one reactor */
+    uint32_t max_subscriptions;  /* of one public connection */
+    uint64_t max_command;        /* bytes, of one backend command or request */
+    uint64_t ping_interval_ms;
+    uint64_t idle_timeout_ms;
+    uint64_t handshake_timeout_ms;
+    struct http1_limits public_http;
+    struct http1_limits backend_http;
+    const struct slice *origins;
+    size_t origin_count;
+    const struct slice *echo_paths;
+    size_t echo_count;
+    bool console;
+    struct slice console_page;   /* what GET / answers; without it there is no console */
+};
+
+#endif

@@ -1,0 +1,67 @@
+/* What a reactor counts. Written by its own thread alone, read by any: relaxed atomics, no lock, no shared cache line to fight for.
+ *
+ * STATS is the only list: it makes the struct, GET /stats, GET /metrics and INFO. C: counter, only grows. G: gauge. */
+#ifndef HALLEY_TRANSPORT_STATS_H
+#define HALLEY_TRANSPORT_STATS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define STATS(C, G) \
+    G(connections, "public connections now, whatever they speak") \
+    G(websockets, "open WebSockets now") \
+    G(backends, "backend connections now") \
+    C(accepted, "public connections accepted") \
+    C(accept_errors, "accepts that failed for lack of descriptors or memory") \
+    C(refused_connections, "public connections refused at limits.connections") \
+    C(refused_backends, "backend connections refused: at limits.backends, or by uid") \
+    C(http_requests, "HTTP requests, public and backend") \
+    C(http_bad_requests, "HTTP requests that broke the protocol") \
+    C(handshake_timeouts, "connections that did not complete a request in limits.handshake_timeout") \
+    C(handshakes, "WebSocket opening handshakes answered with 101") \
+    C(handshakes_bad, "opening handshakes that broke RFC 6455") \
+    C(handshakes_bad_origin, "opening handshakes and requests from an origin that is not allowed") \
+    C(handshakes_bad_topic, "opening handshakes that named no or a bad topic") \
+    C(handshakes_forbidden, "opening handshakes for a topic that the rules refuse") \
+    C(delivered, "messages handed to subscribers") \
+    C(client_messages, "messages received from WebSocket clients") \
+    C(pings, "pings sent") \
+    C(closed_idle, "WebSockets closed because nothing came from them (4408)") \
+    C(closed_slow, "subscribers closed over limits.outq or limits.outq_total (1013)") \
+    C(closed_protocol, "WebSockets closed because the peer broke the protocol (1002, 1007)") \
+    C(closed_too_big, "WebSockets closed over limits.message (1009)") \
+    C(closed_policy, "WebSockets closed because the client may not publish there (1008)") \
+    C(closed_lost, "WebSockets closed because messages were lost to them (4410)") \
+    C(backend_commands, "RESP commands") \
+    C(backend_errors, "RESP commands and backend requests answered with an error") \
+    C(publish_refused, "publishes refused: bad topic or payload, too large, not allowed, over a limit") \
+    C(publish_pauses, "times that a publisher was not read because an inbox was over limits.inbox")
+
+struct stats {
+#define STATS_MEMBER(name, doc) _Atomic uint64_t name;
+    STATS(STATS_MEMBER, STATS_MEMBER)
+#undef STATS_MEMBER
+};
+
+static inline void stat_add(_Atomic uint64_t *counter, uint64_t n) /* one writer: no locked instruction */
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static inline void stat_sub(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) - n, memory_order_relaxed);
+}
+
+struct stat_value {
+    const char *name;
+    const char *doc;
+    uint64_t value;
+    int is_gauge;
+};
+
+#define STAT_ONE(name, doc) +1
+enum { STATS_COUNT = 0 STATS(STAT_ONE, STAT_ONE) };
+#undef STAT_ONE
+
+#endif

@@ -1,0 +1,219 @@
+#include "transport/ws_conn.h"
+
+#include <assert.h>
+
+#include "base/log.h"
+#include "transport/public_door.h"
+
+#define WS_CLOSE_TIMEOUT_MS 5000 /* for the peer's close frame, after ours */
+#define WS_LINGER_MS 2000
+#define WS_SILENT_IDLE_MS 100000
+
+/* RFC 6455 7.1. CLOSED is reachable from everywhere: TCP can vanish in any state. */
+#define WS_STATES(X) X(OPENING) X(OPEN) X(CLOSING) X(CLOSED)
+#define AS_ENUM(name) WS_##name,
+#define AS_NAME(name) [WS_##name] = #name,
+enum ws_state { WS_STATES(AS_ENUM) };
+static const char *const ws_state_names[] = { WS_STATES(AS_NAME) };
+static const unsigned ws_next[] = { /* bit n set: state n may follow */
+    [WS_OPENING] = 1u << WS_OPEN | 1u << WS_CLOSED,
+    [WS_OPEN] = 1u << WS_CLOSING | 1u << WS_CLOSED,
+    [WS_CLOSING] = 1u << WS_CLOSED,
+    [WS_CLOSED] = 0,
+};
+
+static const struct conn_ops ws_conn_ops;
+
+static void ws_enter(struct ws_conn *ws, enum ws_state next)
+{
+    assert(ws_next[ws->state] & 1u << next);
+    log_debug("ws", "ws=%p %s -> %s", (void *)ws, ws_state_names[ws->state], ws_state_names[next]);
+    if (ws->state == WS_OPEN)
+        stat_sub(&ws->reactor->stats.websockets, 1);
+    else if (next == WS_OPEN)
+        stat_add(&ws->reactor->stats.websockets, 1);
+    ws->state = (uint8_t)next;
+}
+
+void ws_conn_init(struct ws_conn *ws, struct reactor *r, struct conn *conn, const struct ws_handler *handler)
+{
+    *ws = (struct ws_conn){ .conn = conn, .reactor = r, .handler = handler, .state = WS_OPENING };
+    ws_reader_init(&ws->reader, r->settings->max_message, r->settings->max_fragments);
+    conn->owner = ws;
+    conn->ops = &ws_conn_ops;
+}
+
+static uint64_t ws_idle_ms(const struct ws_conn *ws)
+{
+    uint64_t idle = ws->reactor->settings->idle_timeout_ms;
+    return ws->handler->is_silent && idle < WS_SILENT_IDLE_MS ? WS_SILENT_IDLE_MS : idle;
+}
+
+/* Four fifths to the whole of the interval: clients that came together are not pinged together. */
+static uint64_t ws_ping_ms(struct ws_conn *ws)
+{
+    uint64_t interval = ws->reactor->settings->ping_interval_ms;
+    return interval - reactor_random(ws->reactor, (uint32_t)(interval / 5));
+}
+
+static void ws_set_timer(struct ws_conn *ws)
+{
+    uint64_t quiet = conn_quiet_ms(ws->conn), idle = ws_idle_ms(ws);
+    uint64_t left = idle > quiet ? idle - quiet : 1;
+    uint64_t ping = ws->handler->is_silent ? left : ws_ping_ms(ws);
+    conn_set_timer(ws->conn, ping < left ? ping : left);
+}
+
+void ws_conn_open(struct ws_conn *ws)
+{
+    ws_enter(ws, WS_OPEN);
+    stat_add(&ws->reactor->stats.handshakes, 1);
+    ws_set_timer(ws);
+}
+
+bool ws_conn_is_open(const struct ws_conn *ws)
+{
+    return ws->state == WS_OPEN && !ws->conn->closed;
+}
+
+/* ---- sending */
+
+static void ws_send_close(struct ws_conn *ws, enum ws_close_code code, const char *reason)
+{
+    uint8_t frame[2 + WS_CONTROL_PAYLOAD_MAX];
+    conn_write_later(ws->conn, frame, ws_frame_write_close(frame, code, reason));
+}
+
+void ws_conn_close(struct ws_conn *ws, enum ws_close_code code, const char *reason)
+{
+    if (!ws_conn_is_open(ws))
+        return;
+    log_debug("ws_close", "ws=%p code=%d reason='%s'", (void *)ws, code, reason);
+    ws_enter(ws, WS_CLOSING);
+    ws_send_close(ws, code, reason);
+    conn_set_timer(ws->conn, WS_CLOSE_TIMEOUT_MS);
+}
+
+void ws_conn_fail(struct ws_conn *ws, enum ws_close_code code, const char *reason)
+{
+    if (ws->state == WS_OPEN)
+        ws_send_close(ws, code, reason);
+    if (ws->state != WS_CLOSED)
+        ws_enter(ws, WS_CLOSED);
+    conn_finish(ws->conn, WS_LINGER_MS);
+}
+
+void ws_conn_send(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, size_t len)
+{
+    uint8_t header[WS_FRAME_HEADER_OUT_MAX];
+    conn_write_later(ws->conn, header, ws_frame_write_header(header, opcode, 0, len));
+    conn_write_later(ws->conn, payload, len);
+}
+
+/* ---- receiving */
+
+static void ws_protocol_error(struct ws_conn *ws, enum ws_close_code code)
+{
+    struct stats *stats = &ws->reactor->stats;
+    stat_add(code == WS_CLOSE_TOO_BIG ? &stats->closed_too_big : &stats->closed_protocol, 1);
+    const char *why = code == WS_CLOSE_TOO_BIG    ? "the message is over limits.message"
+                      : code == WS_CLOSE_BAD_DATA ? "text that is not UTF-8"
+                      : code == WS_CLOSE_POLICY   ? "the message has more frames than limits.fragments"
+                      : code == WS_CLOSE_INTERNAL ? "out of memory"
+                                                  : "the frame breaks RFC 6455";
+    ws_conn_fail(ws, code, why);
+}
+
+/* The peer closes, or answers our close: echo its code, and close TCP first (RFC 6455 5.5.1, 7.1.1). */
+static void ws_on_close(struct ws_conn *ws, const struct ws_event *ev, bool has_more_input)
+{
+    log_debug("ws_closed", "ws=%p code=%d", (void *)ws, ev->close_code);
+    if (ws->state == WS_OPEN)
+        ws_send_close(ws, ev->close_code, "");
+    ws_enter(ws, WS_CLOSED);
+    if (has_more_input)
+        conn_finish(ws->conn, WS_LINGER_MS); /* unread input would turn our close() into a reset */
+    else
+        conn_end(ws->conn, WS_LINGER_MS);
+}
+
+static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_more_input)
+{
+    switch (ev->type) {
+    case WS_EVENT_MESSAGE:
+        stat_add(&ws->reactor->stats.client_messages, 1);
+        if (ws->state == WS_OPEN)
+            ws->handler->on_message(ws, ev->is_text, ev->payload, ev->len);
+        break;
+    case WS_EVENT_PING:
+        if (ws->state == WS_OPEN)
+            ws_conn_send(ws, WS_OP_PONG, ev->payload, ev->len);
+        break;
+    case WS_EVENT_PONG:
+        break; /* any byte is a sign of life */
+    case WS_EVENT_CLOSE:
+        ws_on_close(ws, ev, has_more_input);
+        break;
+    }
+}
+
+static void on_read(struct conn *c, uint8_t *data, size_t len)
+{
+    struct ws_conn *ws = c->owner;
+    while (len > 0 && !c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING)) {
+        size_t used;
+        struct ws_event ev;
+        int r = ws_reader_next(&ws->reader, data, len, &used, &ev);
+        if (r < 0) {
+            ws_protocol_error(ws, (enum ws_close_code)-r);
+            return;
+        }
+        data += used;
+        len -= used;
+        if (r == 0)
+            return;
+        ws_on_event(ws, &ev, len > 0);
+    }
+}
+
+static void on_timer(struct conn *c)
+{
+    struct ws_conn *ws = c->owner;
+    if (ws->state != WS_OPEN) { /* the peer does not answer our close frame */
+        conn_close(c);
+        return;
+    }
+    uint64_t quiet = conn_quiet_ms(c);
+    if (quiet >= ws_idle_ms(ws)) {
+        stat_add(&ws->reactor->stats.closed_idle, 1);
+        ws_conn_close(ws, WS_CLOSE_IDLE, "nothing was heard from you, not even a pong");
+        return;
+    }
+    if (!ws->handler->is_silent && quiet >= ws->reactor->settings->ping_interval_ms / 2 && conn_waiting(c) == 0) {
+        static const uint8_t ping[2] = { 0x80 | WS_OP_PING, 0 };
+        conn_write(c, ping, sizeof ping);
+        stat_add(&ws->reactor->stats.pings, 1);
+    }
+    ws_set_timer(ws);
+}
+
+static void on_stop(struct conn *c)
+{
+    struct ws_conn *ws = c->owner;
+    if (ws->state == WS_OPEN)
+        ws_conn_close(ws, WS_CLOSE_RESTART, "the server restarts: reconnect");
+    else if (ws->state == WS_OPENING)
+        conn_close(c);
+}
+
+static void on_end(struct conn *c)
+{
+    struct ws_conn *ws = c->owner;
+    if (ws->state != WS_CLOSED)
+        ws_enter(ws, WS_CLOSED);
+    ws_reader_done(&ws->reader);
+    public_door_gone(ws->reactor);
+    ws->handler->on_end(ws);
+}
+
+static const struct conn_ops ws_conn_ops = { .on_read = on_read, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };

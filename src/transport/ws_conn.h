@@ -1,0 +1,51 @@
+/* One WebSocket, whatever is spoken over it: the state machine of RFC 6455 between the opening and the closing handshake.
+ *
+ * OPENING: the handshake is accepted, the 101 not written yet. OPEN. CLOSING: we sent a close frame and wait for the peer's. CLOSED. */
+#ifndef HALLEY_TRANSPORT_WS_CONN_H
+#define HALLEY_TRANSPORT_WS_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/conn.h"
+#include "proto/ws_reader.h"
+#include "transport/reactor.h"
+
+struct ws_conn;
+
+struct ws_handler { /* what the door above does */
+    /* A whole message; payload is borrowed. */
+    void (*on_message)(struct ws_conn *ws, bool is_text, const uint8_t *payload, size_t len);
+    /* The last call: free what embeds the ws_conn. ws_conn_done() has been called. */
+    void (*on_end)(struct ws_conn *ws);
+    /* Nothing unsolicited: no pings, and an idle timeout of at least 100 s (for test suites). */
+    bool is_silent;
+};
+
+struct ws_conn { /* embedded in the door's state */
+    struct conn *conn;
+    struct reactor *reactor;
+    const struct ws_handler *handler;
+    struct ws_reader reader;
+    uint8_t state; /* enum ws_state in ws_conn.c */
+};
+
+/* Take a connection over from HTTP: sets its owner and ops. The state is OPENING: what the client sends already waits in the kernel or in HTTP's buffer.
+ * max_message in bytes. */
+void ws_conn_init(struct ws_conn *ws, struct reactor *r, struct conn *conn, const struct ws_handler *handler);
+
+/* The 101 has been written. */
+void ws_conn_open(struct ws_conn *ws);
+
+bool ws_conn_is_open(const struct ws_conn *ws);
+
+/* Begin the closing handshake (RFC 6455 7.1.2). Does nothing unless OPEN. */
+void ws_conn_close(struct ws_conn *ws, enum ws_close_code code, const char *reason);
+
+/* Fail the connection (RFC 6455 7.1.7): a close frame, and no waiting for the peer's. */
+void ws_conn_fail(struct ws_conn *ws, enum ws_close_code code, const char *reason);
+
+/* Send a data frame of one's own, copied. */
+void ws_conn_send(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, size_t len);
+
+#endif
