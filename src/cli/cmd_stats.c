@@ -39,9 +39,16 @@ static void walk_value(struct walk *w, const char *path, const json_t *value)
     }
 }
 
-static const char *number_text(const json_t *value, char *out, size_t out_size) /* NULL: it is no number */
+static bool ends_in(const char *text, const char *end)
 {
-    if (json_is_integer(value) && json_integer_value(value) >= 0)
+    size_t text_len = strlen(text), end_len = strlen(end);
+    return text_len >= end_len && strcmp(text + text_len - end_len, end) == 0;
+}
+
+/* NULL: it is no number. A pid is a name rather than a count: without separators it can be pasted. */
+static const char *number_text(const char *path, const json_t *value, char *out, size_t out_size)
+{
+    if (json_is_integer(value) && json_integer_value(value) >= 0 && !ends_in(path, "pid"))
         return terminal_number((uint64_t)json_integer_value(value), out);
     if (!json_is_number(value))
         return NULL;
@@ -54,14 +61,8 @@ static void measure(struct walk *w, const char *path, const json_t *value)
     char number[64];
     if (strlen(path) > w->name_width)
         w->name_width = strlen(path);
-    if (number_text(value, number, sizeof number) != NULL && strlen(number) > w->number_width)
+    if (number_text(path, value, number, sizeof number) != NULL && strlen(number) > w->number_width)
         w->number_width = strlen(number);
-}
-
-static bool ends_in(const char *text, const char *end)
-{
-    size_t text_len = strlen(text), end_len = strlen(end);
-    return text_len >= end_len && strcmp(text + text_len - end_len, end) == 0;
 }
 
 /* Behind a large number of seconds or bytes: the same for people. The unit sits in the name. */
@@ -83,7 +84,7 @@ static void print_value(struct walk *w, const char *path, const json_t *value)
     char number[64];
     printf("%s%-*s%s  ", terminal_style(stdout, TERMINAL_NAME), (int)w->name_width, path,
            terminal_style(stdout, TERMINAL_PLAIN));
-    if (number_text(value, number, sizeof number) != NULL)
+    if (number_text(path, value, number, sizeof number) != NULL)
         printf("%*s", (int)w->number_width, number);
     else if (json_is_string(value))
         terminal_write(stdout, json_string_value(value), json_string_length(value));

@@ -1,6 +1,7 @@
 #include "cli/http_get.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,16 +156,21 @@ static int exchange(const struct endpoint *e, const char *target, struct buf *in
     return r;
 }
 
+/* The sentence of a refusal: {"error":{"code":…,"message":…}}, or the body itself where it is plain text. */
 static void describe_refusal(const struct http_answer *answer, struct endpoint_error *ret_error)
 {
+    json_t *o = json_loadb(answer->body.ptr, answer->body.len, 0, NULL);
+    const char *message = json_string_value(json_object_get(json_object_get(o, "error"), "message"));
     int len = answer->body.len > 800 ? 800 : (int)answer->body.len;
     while (len > 0 && strchr("\r\n ", answer->body.ptr[len - 1]) != NULL)
         len--;
-    if (len > 0)
-        snprintf(ret_error->text, sizeof ret_error->text, "%.*s (HTTP status %u)", len, answer->body.ptr,
-                 answer->status);
+    if (message != NULL)
+        snprintf(ret_error->text, sizeof ret_error->text, "%s", message);
+    else if (len > 0)
+        snprintf(ret_error->text, sizeof ret_error->text, "%.*s", len, answer->body.ptr);
     else
         snprintf(ret_error->text, sizeof ret_error->text, "refused with HTTP status %u", answer->status);
+    json_decref(o);
 }
 
 int http_get(const struct endpoint *e, const char *target, struct buf *ret_body, struct endpoint_error *ret_error)

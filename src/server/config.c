@@ -1,4 +1,5 @@
-/* A config being loaded: defaults first, then the file, the environment and the flags over them, then the check of the whole.
+/* A config being loaded: defaults first, then the file, the environment and the flags over them, then the check of the
+ * whole.
  *
  * Whatever fails writes the one error, with its place, and everything above only passes the verdict on. */
 #include "server/config.h"
@@ -221,7 +222,8 @@ static int file_apply(struct config_loader *l, const char *text, size_t len)
 }
 
 struct config *config_load_text(const char *name, const char *text, size_t len, char *const *environ_vars,
-                                char *const *settings, const struct config_refusal *refusals, struct config_error *ret_error)
+                                char *const *settings, const struct config_refusal *refusals,
+                                struct config_error *ret_error)
 {
     struct config_loader l = { .error = ret_error, .refusals = refusals, .at_id = CONFIG_ID_COUNT };
     l.c = config_new(name);
@@ -248,7 +250,7 @@ struct config *config_load_with(const char *path, char *const *environ_vars, cha
                                 struct config_error *ret_error)
 {
     HLY_CLEANUP(buf_done) struct buf text = { 0 };
-    struct config_why why;
+    struct config_why why = { "" };
     if (path == NULL)
         return config_load_text(NULL, NULL, 0, environ_vars, settings, config_refusals, ret_error);
     if (config_text_read(path, &text, &why) < 0) {

@@ -27,12 +27,13 @@ static bool has_control(const char *text)
 static int path_parse(const char *path, char **ret_path, struct config_why *why)
 {
     if (path[0] == '\0')
-        return config_because(why, "The path of the Unix socket is empty. Write one, as in unix:/run/halley/public.sock.");
+        return config_because(why,
+                              "The path of the Unix socket is empty. Write one, as in unix:/run/halley/public.sock.");
     if (has_control(path))
         return config_because(why, "The socket path '%s' contains control characters.", CONFIG_QUOTE(path));
     if (strlen(path) > SOCKET_PATH_MAX)
-        return config_because(why, "The socket path '%s' has %zu bytes. The kernel takes %zu at most.", CONFIG_QUOTE(path),
-                              strlen(path), SOCKET_PATH_MAX);
+        return config_because(why, "The socket path '%s' has %zu bytes. The kernel takes %zu at most.",
+                              CONFIG_QUOTE(path), strlen(path), SOCKET_PATH_MAX);
     if (path[strlen(path) - 1] == '/')
         return config_because(why, "'%s' is a directory. Name a file in it, as in %shalley.sock.", CONFIG_QUOTE(path),
                               CONFIG_QUOTE(path));
@@ -106,7 +107,8 @@ static int host_check(const char *host, bool bracketed, const char *port, struct
     if (bracketed)
         return is_ipv6(host) ? 0 : config_because(why, "'%s' is not an IPv6 address.", CONFIG_QUOTE(host));
     if (strchr(host, ':') != NULL)
-        return config_because(why, "An IPv6 address stands in brackets: write [::1]:8080, or *:8080 for every address.");
+        return config_because(why,
+                              "An IPv6 address stands in brackets: write [::1]:8080, or *:8080 for every address.");
     if (is_ipv4(host) || is_host_name(host) || strcmp(host, "*") == 0)
         return 0;
     if (host[0] == '\0')
@@ -123,8 +125,8 @@ static int host_port_parse(const char *text, char **ret_host, uint16_t *ret_port
     memcpy(copy, text, strlen(text) + 1);
     uint16_t number = 0;
     if (port_parse(text, &number) == 0)
-        return config_because(why, "'%s' is a port without a host. Write *:%s for every address, or 127.0.0.1:%s.", text,
-                              text, text);
+        return config_because(why, "'%s' is a port without a host. Write *:%s for every address, or 127.0.0.1:%s.",
+                              text, text, text);
     if (!host_port_split(copy, &host, &port, &bracketed))
         return config_because(why,
                               "'%s' is not an address. Write HOST:PORT, [IPV6]:PORT, *:PORT or unix:/path, as in "
@@ -162,8 +164,7 @@ int config_listen_parse(const char *text, struct config_listen *ret, struct conf
 /* A path has a slash or no colon: "backend.sock" is one, "localhost:6380" is not. */
 int config_backend_parse(const char *text, struct config_backend *ret, struct config_why *why)
 {
-    struct config_backend b = { .address = strdup(text),
-                                .mode = (uint32_t)config_items[CONFIG_ID_backend_mode].def };
+    struct config_backend b = { .address = strdup(text), .mode = (uint32_t)config_items[CONFIG_ID_backend_mode].def };
     int r = -ENOMEM;
     if (b.address != NULL && strncmp(text, "unix:", 5) == 0)
         r = path_parse(text + 5, &b.path, why);
@@ -210,7 +211,8 @@ static int origin_port_cut(char *rest, const char *own_port, struct config_why *
     if (port_parse(text, &port) < 0 || text[0] == '0')
         return config_because(why, "'%s' is not a port. It must be 1 to 65535.", CONFIG_QUOTE(text));
     if (strcmp(text, own_port) == 0)
-        return config_because(why, "Browsers leave out port %s here, so an origin with it never matches. Leave it out too.",
+        return config_because(why,
+                              "Browsers leave out port %s here, so an origin with it never matches. Leave it out too.",
                               own_port);
     *colon = '\0';
     return 0;
@@ -230,8 +232,8 @@ static int origin_host_check(char *host, struct config_why *why)
                           CONFIG_QUOTE(host));
 }
 
-/* What comes after the scheme. A browser sends the origin in lower case, without a path and without the scheme's own port
- * (RFC 6454 6.2), so anything else would never match. */
+/* What comes after the scheme. A browser sends the origin in lower case, without a path and without the scheme's own
+ * port (RFC 6454 6.2), so anything else would never match. */
 static int origin_rest_check(const char *rest, const char *own_port, struct config_why *why)
 {
     char copy[HOST_MAX + 16];
@@ -259,16 +261,18 @@ int config_origin_check(const char *text, struct config_why *why)
         return origin_rest_check(text + 8, "443", why);
     if (strncmp(text, "http://", 7) == 0)
         return origin_rest_check(text + 7, "80", why);
-    return config_because(why, "'%s' is not an origin. Write https://host, https://host:port, https://*.example.com, null or *.",
-                          CONFIG_QUOTE(text));
+    return config_because(
+        why, "'%s' is not an origin. Write https://host, https://host:port, https://*.example.com, null or *.",
+        CONFIG_QUOTE(text));
 }
 
 int config_echo_check(const char *text, struct config_why *why)
 {
-    static const char *const taken[] = { "/",        "/ws",        "/sse",         "/poll",   "/stream", "/publish",
-                                         "/command", "/halley.js", "/halley.d.ts", "/healthz" };
+    static const char *const taken[] = { "/",        "/ws",      "/sse",       "/poll",        "/stream",
+                                         "/publish", "/command", "/halley.js", "/halley.d.ts", "/healthz" };
     if (text[0] != '/')
-        return config_because(why, "The path '%s' does not begin with '/'. Write it as in \"/echo\".", CONFIG_QUOTE(text));
+        return config_because(why, "The path '%s' does not begin with '/'. Write it as in \"/echo\".",
+                              CONFIG_QUOTE(text));
     for (const char *p = text; *p != '\0'; p++) {
         if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || strchr("?#%\"", *p) != NULL)
             return config_because(why, "The path '%s' contains more than plain letters. Write it as in \"/echo\".",
@@ -276,7 +280,8 @@ int config_echo_check(const char *text, struct config_why *why)
     }
     for (size_t i = 0; i < HLY_ARRAY_LEN(taken); i++) {
         if (strcmp(text, taken[i]) == 0)
-            return config_because(why, "The path '%s' is a door of Halley's own. Choose another, as in \"/echo\".", text);
+            return config_because(why, "The path '%s' is a door of Halley's own. Choose another, as in \"/echo\".",
+                                  text);
     }
     return 0;
 }
@@ -316,7 +321,8 @@ int config_user_find(const char *name, uid_t *ret_uid, struct config_why *why)
     }
     if (found != NULL)
         return 0;
-    return config_because(why, "There is no user '%s' on this machine. Create it, or name another.", CONFIG_QUOTE(name));
+    return config_because(why, "There is no user '%s' on this machine. Create it, or name another.",
+                          CONFIG_QUOTE(name));
 }
 
 int config_group_find(const char *name, gid_t *ret_gid, struct config_why *why)
@@ -338,5 +344,6 @@ int config_group_find(const char *name, gid_t *ret_gid, struct config_why *why)
     }
     if (found != NULL)
         return 0;
-    return config_because(why, "There is no group '%s' on this machine. Create it, or name another.", CONFIG_QUOTE(name));
+    return config_because(why, "There is no group '%s' on this machine. Create it, or name another.",
+                          CONFIG_QUOTE(name));
 }

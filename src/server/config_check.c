@@ -1,4 +1,5 @@
-/* What only the whole configuration shows: errors that would meet someone later, and warnings about what cannot be meant. */
+/* What only the whole configuration shows: errors that would meet someone later, and warnings about what cannot be
+ * meant. */
 #include "server/config_internal.h"
 
 #include <arpa/inet.h>
@@ -24,7 +25,7 @@ static void at_setting(struct config_loader *l, enum config_id id)
 
 static int accounts_check(struct config_loader *l)
 {
-    struct config_why why;
+    struct config_why why = { "" };
     at_setting(l, CONFIG_ID_user);
     if (l->c->user[0] != '\0' && config_user_find(l->c->user, NULL, &why) < 0)
         return config_fail(l, "user: %s", why.text);
@@ -104,7 +105,8 @@ static int backends_check(struct config_loader *l)
 #define SUB "{sub}"
 #define SUB_LEN (sizeof SUB - 1)
 
-/* The pattern with `*` for each level {sub}: which topics the rule is for. Returns false if {sub} is also part of a level. */
+/* The pattern with `*` for each level {sub}: which topics the rule is for. Returns false if {sub} is also part of a
+ * level. */
 static bool pattern_without_sub(struct slice pattern, char *out, size_t *ret_len)
 {
     size_t n = 0;
@@ -140,9 +142,9 @@ static void reach_check(struct config_loader *l, size_t i)
     for (size_t j = 0; j < i; j++) {
         if (!rule_covers(&c->rule_list[j], &c->rule_list[i]))
             continue;
-        config_warn(l, "topics \"%s\" is never used: \"%s\" on line %u comes first and matches all of its topics. Move it up.",
-                    CONFIG_QUOTE(c->rule_list[i].pattern.ptr), CONFIG_QUOTE(c->rule_list[j].pattern.ptr),
-                    c->rule_lines[j]);
+        config_warn(
+            l, "topics \"%s\" is never used: \"%s\" on line %u comes first and matches all of its topics. Move it up.",
+            CONFIG_QUOTE(c->rule_list[i].pattern.ptr), CONFIG_QUOTE(c->rule_list[j].pattern.ptr), c->rule_lines[j]);
         return;
     }
 }
@@ -162,7 +164,8 @@ static void rule_check(struct config_loader *l, size_t i)
         config_warn(l, "topics \"%s\": this version reads no tokens, so what 'token' allows is open to backends alone.",
                     pattern);
     if (!pattern_without_sub(r->pattern, topics, &len))
-        config_warn(l, "topics \"%s\": " SUB " stands for a subject only as a whole level, as in \"user/" SUB "\".", pattern);
+        config_warn(l, "topics \"%s\": " SUB " stands for a subject only as a whole level, as in \"user/" SUB "\".",
+                    pattern);
     reach_check(l, i);
 }
 

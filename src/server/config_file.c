@@ -1,13 +1,13 @@
 /* The grammar of the file, through libconfuse.
  *
  * libconfuse is used as a reader of events: every option is a string with a callback, which hands the value on with its
- * line, so topics rules keep their order, and what has been set twice is seen. Its own store is thrown away. What it does not
- * tell by itself: that a section begins. A hidden list in each section has a default value, which libconfuse parses at that
- * moment, and so calls back (CFGF_NO_TITLE_DUPES would refuse a second title without naming the line of the first; without
- * it the second section replaces the first in silence).
+ * line, so topics rules keep their order, and what has been set twice is seen. Its own store is thrown away. What it
+ * does not tell by itself: that a section begins. A hidden list in each section has a default value, which libconfuse
+ * parses at that moment, and so calls back (CFGF_NO_TITLE_DUPES would refuse a second title without naming the line of
+ * the first; without it the second section replaces the first in silence).
  *
- * Two of its habits shape the callbacks: an error in that default value aborts the process, so on_open() never returns one;
- * and it stops at its first error, so the first one that is written down is the one that is reported. */
+ * Two of its habits shape the callbacks: an error in that default value aborts the process, so on_open() never
+ * returns one; and it stops at its first error, so the first one that is written down is the one that is reported. */
 #include "server/config_internal.h"
 
 #include <confuse.h>
@@ -62,7 +62,8 @@ static int lists_check(cfg_t *cfg)
         if (id == CONFIG_ID_COUNT || !config_item_is_list(id) || opt->nvalues > 0 || loader->seen[id] == 0)
             continue;
         loader->at = (struct config_source){ CONFIG_FROM_FILE, loader->seen[id] };
-        return config_fail(loader, "'%s' is set here, and emptied further down. Keep one of them.", config_items[id].key);
+        return config_fail(loader, "'%s' is set here, and emptied further down. Keep one of them.",
+                           config_items[id].key);
     }
     return 0;
 }
@@ -83,9 +84,11 @@ static const struct {
 } complaints[] = {
     { "missing equal sign after option '%s'", "After '%s' there is no '='. Write %s = VALUE." },
     { "missing title for section '%s'", "After '%s' there is no title. Write %s \"TITLE\" { ... }." },
-    { "missing opening brace for section '%s'", "After '%s' there is no '{' where it belongs. See halley.conf(5) for its "
-                                                "form." },
-    { "attempt to append to non-list option '%s'", "'%s' is not a list, so nothing can be added to it. Write %s = VALUE." },
+    { "missing opening brace for section '%s'",
+      "After '%s' there is no '{' where it belongs. See halley.conf(5) for its "
+      "form." },
+    { "attempt to append to non-list option '%s'",
+      "'%s' is not a list, so nothing can be added to it. Write %s = VALUE." },
     { "unexpected token '%s'", "'%s' is unexpected here. A value or a name is missing before it." },
     { "premature end of file", "The file ends in the middle of a setting. Complete it, or take it out." },
 };
@@ -100,8 +103,8 @@ static void complain(struct config_loader *l, const char *sentence, const char *
     else if (second == NULL)
         config_fail(l, "%.*s%s%s", (int)(first - sentence), sentence, quoted, first + 2);
     else
-        config_fail(l, "%.*s%s%.*s%s%s", (int)(first - sentence), sentence, quoted, (int)(second - first - 2), first + 2,
-                    quoted, second + 2);
+        config_fail(l, "%.*s%s%.*s%s%s", (int)(first - sentence), sentence, quoted, (int)(second - first - 2),
+                    first + 2, quoted, second + 2);
 }
 
 /* fmt is translated when the process has set a locale for messages; then it is passed on as it is. */
@@ -144,7 +147,8 @@ static cfg_opt_t section_for(struct grammar *g, enum config_id id)
             opts[n++] = option_for(key);
     }
     opts[n] = (cfg_opt_t)CFG_END();
-    /* CFGF_MULTI also for `limits`: a section without it exists even when the file has none, and on_open() is not called. */
+    /* CFGF_MULTI also for `limits`: a section without it exists even when the file has none, and on_open() is not
+     * called. */
     cfg_flag_t flags = config_items[id].title == NULL ? CFGF_MULTI : CFGF_MULTI | CFGF_TITLE;
     cfg_opt_t section = CFG_SEC(config_items[id].key, opts, flags);
     section.validcb = on_close;

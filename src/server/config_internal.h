@@ -46,9 +46,9 @@ enum config_type {
 };
 
 enum config_kind {
-    CONFIG_IS_OPTION,  /* a number, member of struct config */
-    CONFIG_IS_STRING,  /* a string, member of struct config */
-    CONFIG_IS_KEY,     /* of a repeated section, or a list */
+    CONFIG_IS_OPTION, /* a number, member of struct config */
+    CONFIG_IS_STRING, /* a string, member of struct config */
+    CONFIG_IS_KEY,    /* of a repeated section, or a list */
     CONFIG_IS_SECTION,
 };
 
@@ -82,11 +82,11 @@ extern const struct config_item config_items[CONFIG_ID_COUNT];
 /* The setting with this key, or CONFIG_ID_COUNT. With its section apart ("" for none): the same. */
 enum config_id config_item_find(const char *key);
 enum config_id config_item_find_in(const char *section, const char *name);
-const char *config_item_name(enum config_id id);                       /* "connections" of "limits.connections" */
-bool config_item_is_in(enum config_id id, const char *section);        /* "" is the top level */
-bool config_item_is_list(enum config_id id);                           /* name = { a, b } */
-bool config_item_is_overridable(enum config_id id);                    /* by HALLEY_... and --set */
-bool config_item_is_override_list(enum config_id id);                  /* and then with commas */
+const char *config_item_name(enum config_id id);                             /* "connections" of "limits.connections" */
+bool config_item_is_in(enum config_id id, const char *section);              /* "" is the top level */
+bool config_item_is_list(enum config_id id);                                 /* name = { a, b } */
+bool config_item_is_overridable(enum config_id id);                          /* by HALLEY_... and --set */
+bool config_item_is_override_list(enum config_id id);                        /* and then with commas */
 void config_item_environment(enum config_id id, char *out, size_t out_size); /* HALLEY_LIMITS_CONNECTIONS */
 
 /* The closest of several candidates to a word that is none of them. */
@@ -99,8 +99,8 @@ void config_nearest_init(struct config_nearest *n, const char *word); /* borrows
 void config_nearest_offer(struct config_nearest *n, const char *candidate);
 bool config_nearest_is_close(const struct config_nearest *n); /* close enough to be what was meant */
 
-/* What the design knows and this version does not: a setting must not look as if it were in force. Value NULL: any. A key
- * that ends in '*' stands for all that begin so. */
+/* What the design knows and this version does not: a setting must not look as if it were in force. Value NULL: any.
+ * A key that ends in '*' stands for all that begin so. */
 struct config_refusal {
     const char *key;
     const char *value;
@@ -128,7 +128,8 @@ const char *config_quote(struct config_quoted *q, const char *text);
 int config_value_parse(const struct config_item *item, const char *text, uint64_t *ret_value, struct config_why *why);
 void config_value_format(const struct config_item *item, uint64_t value, char *out, size_t out_size);
 /* "1 to 1g", "anyone, token, backend or nobody": what is allowed, without the words that this version refuses. */
-void config_value_range(const struct config_item *item, const struct config_refusal *refusals, char *out, size_t out_size);
+void config_value_range(const struct config_item *item, const struct config_refusal *refusals, char *out,
+                        size_t out_size);
 
 /* --- addresses and names: config_address.c --- */
 
@@ -182,8 +183,8 @@ int config_strings_add(struct config_loader *l, char ***list, size_t *count, con
 
 /* --- one section, one value: config_set.c --- */
 
-/* A section begins, a key has a value (for lists: is_more after the first), an unknown key was met: all at l->at. Return 0,
- * or negative when the error is written. */
+/* A section begins, a key has a value (for lists: is_more after the first), an unknown key was met: all at l->at.
+ * Return 0, or negative when the error is written. */
 int config_open_section(struct config_loader *l, enum config_id id, const char *title);
 int config_set(struct config_loader *l, enum config_id id, const char *value, bool is_more);
 int config_unknown(struct config_loader *l, const char *section, const char *key);
@@ -207,7 +208,8 @@ int config_flags_apply(struct config_loader *l, char *const *settings);
 /* Append the file's bytes. Returns 0, or -EINVAL with the reason. */
 int config_text_read(const char *path, struct buf *out, struct config_why *why);
 
-/* Refuse what libconfuse takes without a word, and blank out the comments, whose lines it miscounts. text[len] is '\0'. */
+/* Refuse what libconfuse takes without a word, and blank out the comments, whose lines it miscounts. text[len] is
+ * '\0'. */
 int config_text_check(struct config_loader *l, char *text, size_t len);
 
 /* Parse a text that passed config_text_check(), calling config_open_section() and config_set() in the file's order. */

@@ -27,15 +27,12 @@
                            .offset = offsetof(struct config, name), \
                            .restart = reload_ },
 #define SECTION(name, title_, doc_) \
-    [CONFIG_ID_##name] = { .kind = CONFIG_IS_SECTION, .type = CONFIG_SECTION, .key = #name, .title = title_, .doc = doc_ },
+    [CONFIG_ID_## \
+        name] = { .kind = CONFIG_IS_SECTION, .type = CONFIG_SECTION, .key = #name, .title = title_, .doc = doc_ },
 #define KEY(name, key_, type_, def_, min_, max_, doc_) \
-    [CONFIG_ID_##name] = { .kind = CONFIG_IS_KEY, \
-                           .type = CONFIG_##type_, \
-                           .key = key_, \
-                           .doc = doc_, \
-                           .def = def_, \
-                           .min = min_, \
-                           .max = max_ },
+    [CONFIG_ID_##name] = { \
+        .kind = CONFIG_IS_KEY, .type = CONFIG_##type_, .key = key_, .doc = doc_, .def = def_, .min = min_, .max = max_ \
+    },
 
 const struct config_item config_items[CONFIG_ID_COUNT] = {
 #include "server/config_options.def"

@@ -66,7 +66,8 @@ static int environment_one(struct config_loader *l, const char *variable)
     if (id < CONFIG_ID_COUNT)
         return override_any(l, id, variable + len + 1);
     l->at_id = CONFIG_ID_COUNT;
-    bool close = config_nearest_is_close(&nearest) && nearest.distance <= 4; /* HALLEY_ alone is a third of many names */
+    bool close =
+        config_nearest_is_close(&nearest) && nearest.distance <= 4; /* HALLEY_ alone is a third of many names */
     config_warn(l, "%s is not a setting and has no effect.%s%s%s", CONFIG_QUOTE(name), close ? " Did you mean " : "",
                 close ? nearest.best : "", close ? "?" : "");
     return 0;

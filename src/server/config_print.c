@@ -12,7 +12,7 @@
 struct printer {
     const struct config *c;
     FILE *out;
-    struct buf line; /* out of memory: the line is cut */
+    struct buf line;     /* out of memory: the line is cut */
     const char *section; /* that is open, or NULL */
 };
 

@@ -25,7 +25,7 @@ static int title_taken(struct config_loader *l, enum config_id id, const char *t
 static int open_listen(struct config_loader *l, const char *title)
 {
     struct config *c = l->c;
-    struct config_why why;
+    struct config_why why = { "" };
     for (size_t i = 0; i < c->listen_count; i++) {
         if (strcmp(c->listens[i].address, title) == 0)
             return title_taken(l, CONFIG_ID_listen, title, c->listens[i].line);
@@ -44,7 +44,7 @@ static int open_listen(struct config_loader *l, const char *title)
 static int open_backend(struct config_loader *l, const char *title)
 {
     struct config *c = l->c;
-    struct config_why why;
+    struct config_why why = { "" };
     for (size_t i = 0; i < c->backend_count; i++) {
         if (strcmp(c->backends[i].address, title) == 0)
             return title_taken(l, CONFIG_ID_backend, title, c->backends[i].line);
@@ -59,17 +59,18 @@ static int open_backend(struct config_loader *l, const char *title)
     struct config_backend *b = &grown[c->backend_count++];
     b->line = l->at.line;
     if (b->path == NULL && config_is_refused(l->refusals, "backend", "tcp"))
-        return config_fail(l,
-                           "backend \"%s\": a backend on a TCP address is not supported by this version, for it needs a "
-                           "key. Name the path of a Unix socket.",
-                           CONFIG_QUOTE(title));
+        return config_fail(
+            l,
+            "backend \"%s\": a backend on a TCP address is not supported by this version, for it needs a "
+            "key. Name the path of a Unix socket.",
+            CONFIG_QUOTE(title));
     return 0;
 }
 
 static int open_echo(struct config_loader *l, const char *title)
 {
     struct config *c = l->c;
-    struct config_why why;
+    struct config_why why = { "" };
     for (size_t i = 0; i < c->echo_count; i++) {
         if (strcmp(c->echo_paths[i], title) == 0)
             return config_fail(l, "echo \"%s\" is there twice. Make one of the two.", CONFIG_QUOTE(title));
@@ -157,8 +158,8 @@ static int open_any(struct config_loader *l, enum config_id id, const char *titl
 int config_open_section(struct config_loader *l, enum config_id id, const char *title)
 {
     if (section_count(l->c, id) >= CONFIG_MAX_ENTRIES)
-        return config_fail(l, "There are more than %d '%s' sections. That is the most that is taken.", CONFIG_MAX_ENTRIES,
-                           config_items[id].key);
+        return config_fail(l, "There are more than %d '%s' sections. That is the most that is taken.",
+                           CONFIG_MAX_ENTRIES, config_items[id].key);
     int r = open_any(l, id, title);
     if (r < 0)
         return r;
@@ -250,7 +251,7 @@ static int set_text(struct config_loader *l, char **to, const char *value)
 static int add_origin(struct config_loader *l, const char *value)
 {
     struct config *c = l->c;
-    struct config_why why;
+    struct config_why why = { "" };
     if (config_origin_check(value, &why) < 0)
         return config_fail(l, "origins: %s", why.text);
     return config_strings_add(l, &c->origins, &c->origin_count, value);
@@ -258,7 +259,7 @@ static int add_origin(struct config_loader *l, const char *value)
 
 static int add_uid(struct config_loader *l, struct config_backend *b, const char *value)
 {
-    struct config_why why;
+    struct config_why why = { "" };
     uid_t uid = 0;
     if (config_user_find(value, &uid, &why) < 0)
         return config_fail(l, "backend.allow_uid: %s", why.text);
@@ -283,7 +284,7 @@ static int add_stamp(struct config_loader *l, struct rule *r, const char *value)
 
 static int set_account(struct config_loader *l, enum config_id id, char **to, const char *value)
 {
-    struct config_why why;
+    struct config_why why = { "" };
     int r = config_items[id].type == CONFIG_USER ? config_user_find(value, NULL, &why)
                                                  : config_group_find(value, NULL, &why);
     if (r < 0)
@@ -314,7 +315,7 @@ static int set_key(struct config_loader *l, enum config_id id, const char *value
 static int set_number(struct config_loader *l, enum config_id id, const char *value)
 {
     struct config *c = l->c;
-    struct config_why why;
+    struct config_why why = { "" };
     uint64_t number = 0;
     if (config_value_parse(&config_items[id], value, &number, &why) < 0)
         return config_fail(l, "%s", why.text);
@@ -348,10 +349,12 @@ int config_set(struct config_loader *l, enum config_id id, const char *value, bo
     if (l->at.from == CONFIG_FROM_FILE && !is_more && l->seen[id] != 0)
         return config_fail(l, "'%s' is set twice: at line %u and at line %u. Keep one of them.", item->key, l->seen[id],
                            l->at.line);
-    size_t listed = id == CONFIG_ID_origins ? l->c->origin_count
-                    : id == CONFIG_ID_backend_allow_uid ? l->c->backends[l->c->backend_count - 1].uid_count : 0;
+    size_t listed = id == CONFIG_ID_origins             ? l->c->origin_count
+                    : id == CONFIG_ID_backend_allow_uid ? l->c->backends[l->c->backend_count - 1].uid_count
+                                                        : 0;
     if (listed >= CONFIG_MAX_ENTRIES)
-        return config_fail(l, "'%s' lists more than %d. That is the most that is taken.", item->key, CONFIG_MAX_ENTRIES);
+        return config_fail(l, "'%s' lists more than %d. That is the most that is taken.", item->key,
+                           CONFIG_MAX_ENTRIES);
     int r = set_any(l, id, value);
     if (r < 0)
         return r;

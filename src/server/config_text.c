@@ -1,10 +1,11 @@
 /* Reading the file, and a first look at its bytes.
  *
- * libconfuse 3.3 takes much without a word that nobody can have meant: a brace, string or comment that never ends; a stray
- * `*` or `+`, so that an unquoted `chat/` with two stars is a rule for "chat/"; ${VAR} from the environment; "\x00", which
- * cuts a string short. It counts each comment as a line too many, so its line numbers drift. And when a read fails (of a
- * directory, say) its lexer ends the process. So Halley reads the file itself, this scanner refuses all of that with the line
- * where it begins, and comments become spaces. What is left are words, strings on one line, and balanced braces. */
+ * libconfuse 3.3 takes much without a word that nobody can have meant: a brace, string or comment that never ends; a
+ * stray `*` or `+`, so that an unquoted `chat/` with two stars is a rule for "chat/"; ${VAR} from the environment;
+ * "\x00", which cuts a string short. It counts each comment as a line too many, so its line numbers drift. And when
+ * a read fails (of a directory, say) its lexer ends the process. So Halley reads the file itself, this scanner
+ * refuses all of that with the line where it begins, and comments become spaces. What is left are words, strings on
+ * one line, and balanced braces. */
 #include "server/config_internal.h"
 
 #include <errno.h>
@@ -102,8 +103,9 @@ static int scan_block_comment(struct scan *s)
     return 0;
 }
 
-/* Within "..." a backslash may stand before '"', '\' and '$', within '...' before '\'' and '\'; anything else that libconfuse
- * would make of it (\n, \0, \x00) has no place in a setting. Returns the bytes that are skipped over, or 0. */
+/* Within "..." a backslash may stand before '"', '\' and '$', within '...' before '\'' and '\'; anything else that
+ * libconfuse would make of it (\n, \0, \x00) has no place in a setting. Returns the bytes that are skipped over, or
+ * 0. */
 static size_t escape_length(char quote, char next)
 {
     if (next == quote || next == '\\' || (quote == '"' && next == '$'))
@@ -122,11 +124,13 @@ static int scan_string(struct scan *s)
             return config_fail(s->l, "A string contains the byte 0x%02x. Control characters have no meaning here.",
                                (unsigned)(unsigned char)c);
         if (quote == '"' && c == '$' && scan_at(s, i + 1) == '{')
-            return config_fail(s->l, "Variables such as ${NAME} are not filled in. Write the value, or \\${ for the text.");
+            return config_fail(s->l,
+                               "Variables such as ${NAME} are not filled in. Write the value, or \\${ for the text.");
         size_t skip = c == '\\' ? escape_length(quote, scan_at(s, i + 1)) : 1;
         if (skip == 0)
-            return config_fail(s->l, "A backslash in a string may only stand before a quote or a backslash. Write \\\\ for "
-                                     "one.");
+            return config_fail(s->l,
+                               "A backslash in a string may only stand before a quote or a backslash. Write \\\\ for "
+                               "one.");
         i += skip;
         if (i > CONFIG_MAX_TOKEN)
             return config_fail(s->l, "A string is longer than %d bytes. Nothing here takes so much.", CONFIG_MAX_TOKEN);
@@ -159,7 +163,8 @@ static int scan_word(struct scan *s)
         if (c == '/' && !is_word_byte(next) && next != '*')
             return config_fail(s->l, "'%s' ends with a slash. Put it in quotes.", scan_excerpt(s, i, &q));
         if (c == '/' && (next == '/' || next == '*'))
-            return config_fail(s->l, "'%s' would begin a comment here. Put the value in quotes.", scan_excerpt(s, i + 1, &q));
+            return config_fail(s->l, "'%s' would begin a comment here. Put the value in quotes.",
+                               scan_excerpt(s, i + 1, &q));
         if (i > CONFIG_MAX_TOKEN)
             return config_fail(s->l, "A word is longer than %d bytes. Nothing here takes so much.", CONFIG_MAX_TOKEN);
     }
@@ -194,7 +199,8 @@ static int scan_equals(struct scan *s, size_t len)
     for (size_t i = 0; is_name && i < s->last_len; i++)
         is_name = strchr(name_bytes, s->text[s->last_at + i]) != NULL;
     if (!is_name)
-        return config_fail(s->l, "Before '=' there is no name of a setting. Write NAME = VALUE, the name without quotes.");
+        return config_fail(s->l,
+                           "Before '=' there is no name of a setting. Write NAME = VALUE, the name without quotes.");
     scan_token(s, TOKEN_MARK, len);
     return 0;
 }
@@ -213,8 +219,9 @@ static int scan_other(struct scan *s)
         return 0;
     case '(':
     case ')':
-        return config_fail(s->l, "Functions, such as include(...), are not supported: this one file is the whole "
-                                 "configuration. Put values with '%c' in quotes.",
+        return config_fail(s->l,
+                           "Functions, such as include(...), are not supported: this one file is the whole "
+                           "configuration. Put values with '%c' in quotes.",
                            c);
     case '+':
         if (scan_at(s, 1) == '=')
@@ -223,7 +230,8 @@ static int scan_other(struct scan *s)
     case '*':
         return config_fail(s->l, "There is a stray '*' here. Put the value in quotes, as in \"*:8080\".");
     default:
-        return config_fail(s->l, "There is a byte 0x%02x here. The file must be plain text.", (unsigned)(unsigned char)c);
+        return config_fail(s->l, "There is a byte 0x%02x here. The file must be plain text.",
+                           (unsigned)(unsigned char)c);
     }
 }
 

@@ -13,15 +13,12 @@ struct unit {
     uint64_t factor;
 };
 
-static const struct unit time_units[] = { /* the largest first */
-                                          { "d", 86400000 },
-                                          { "h", 3600000 },
-                                          { "m", 60000 },
-                                          { "s", 1000 },
-                                          { "ms", 1 },
-                                          { NULL, 0 }
+/* The largest first. */
+static const struct unit time_units[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 },
+                                          { "s", 1000 },     { "ms", 1 },      { NULL, 0 } };
+static const struct unit size_units[] = {
+    { "g", 1024 * 1024 * 1024 }, { "m", 1024 * 1024 }, { "k", 1024 }, { NULL, 0 }
 };
-static const struct unit size_units[] = { { "g", 1024 * 1024 * 1024 }, { "m", 1024 * 1024 }, { "k", 1024 }, { NULL, 0 } };
 
 /* The place of a word is its value; for booleans the even ones are false. */
 #define WORDS_MAX 6
@@ -48,7 +45,8 @@ const char *config_quote(struct config_quoted *q, const char *text)
     return log_quote(q->text, sizeof q->text, text, strlen(text));
 }
 
-/* The digits at the start of text, in any base up to 10. Returns 0 and where they end, -EINVAL without any, or -ERANGE. */
+/* The digits at the start of text, in any base up to 10. Returns 0 and where they end, -EINVAL without any, or
+ * -ERANGE. */
 static int digits_parse(const char *text, unsigned base, uint64_t *ret_value, const char **ret_end)
 {
     uint64_t value = 0;
@@ -114,8 +112,9 @@ static int size_parse(const struct config_item *item, const char *text, uint64_t
     int r = digits_parse(text, 10, &number, &end);
     uint64_t factor = *end == '\0' ? 1 : unit_factor(size_units, end);
     if (r == -EINVAL || factor == 0)
-        return config_because(why, "%s = '%s' is not a size. Write bytes, or a number with k, m or g (1024 each), as in 64k.",
-                              item->key, CONFIG_QUOTE(text));
+        return config_because(
+            why, "%s = '%s' is not a size. Write bytes, or a number with k, m or g (1024 each), as in 64k.", item->key,
+            CONFIG_QUOTE(text));
     if (r < 0 || __builtin_mul_overflow(number, factor, ret_value) || *ret_value < item->min || *ret_value > item->max)
         return out_of_range(item, text, why);
     return 0;
@@ -133,8 +132,8 @@ static int time_parse(const struct config_item *item, const char *text, uint64_t
                               CONFIG_QUOTE(text), CONFIG_QUOTE(text));
     uint64_t factor = *end == '\0' ? 1 : unit_factor(time_units, end);
     if (r < 0 || factor == 0)
-        return config_because(why, "%s = '%s' is not a time. Write a number with ms, s, m, h or d, as in 25s.", item->key,
-                              CONFIG_QUOTE(text));
+        return config_because(why, "%s = '%s' is not a time. Write a number with ms, s, m, h or d, as in 25s.",
+                              item->key, CONFIG_QUOTE(text));
     if (__builtin_mul_overflow(number, factor, ret_value) || *ret_value < item->min || *ret_value > item->max)
         return out_of_range(item, text, why);
     return 0;
@@ -208,7 +207,8 @@ void config_value_format(const struct config_item *item, uint64_t value, char *o
 }
 
 /* "a, b or c" */
-static void words_format(const struct config_item *item, const struct config_refusal *refusals, char *out, size_t out_size)
+static void words_format(const struct config_item *item, const struct config_refusal *refusals, char *out,
+                         size_t out_size)
 {
     const char *allowed[WORDS_MAX];
     size_t count = 0, n = 0;
@@ -225,7 +225,8 @@ static void words_format(const struct config_item *item, const struct config_ref
         n += (size_t)snprintf(out + n, out_size - n, "%s%s", i == 0 ? "" : i + 1 == count ? " or " : ", ", allowed[i]);
 }
 
-void config_value_range(const struct config_item *item, const struct config_refusal *refusals, char *out, size_t out_size)
+void config_value_range(const struct config_item *item, const struct config_refusal *refusals, char *out,
+                        size_t out_size)
 {
     char min[32], max[32];
     switch (item->type) {

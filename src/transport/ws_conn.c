@@ -160,7 +160,7 @@ static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_
 static void on_read(struct conn *c, uint8_t *data, size_t len)
 {
     struct ws_conn *ws = c->owner;
-    while (len > 0 && !c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING)) {
+    while (!c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING)) {
         size_t used;
         struct ws_event ev;
         int r = ws_reader_next(&ws->reader, data, len, &used, &ev);

@@ -1,5 +1,5 @@
-/* Whatever the file: it is refused with a sentence that names a line of it, or it is loaded, and then what --print-config
- * shows loads again and shows the same.
+/* Whatever the file: it is refused with a sentence that names a line of it, or it is loaded, and then what
+ * --print-config shows loads again and shows the same.
  *
  * The fuzzer's input is the file. */
 #include "server/config.h"
@@ -19,7 +19,8 @@ static void must(bool holds)
         abort();
 }
 
-static struct config *load(const char *text, size_t len, const struct config_refusal *refusals, struct config_error *error)
+static struct config *load(const char *text, size_t len, const struct config_refusal *refusals,
+                           struct config_error *error)
 {
     memset(error, 0, sizeof *error);
     return config_load_text(NAME, text, len, NULL, NULL, refusals, error);

@@ -86,6 +86,7 @@ static const struct {
     ROW("HTTP/3.0", "GET / HTTP/3.0\r\n", -505),
     ROW("a version of two digits (RFC 9112 2.3)", "GET / HTTP/1.10\r\n", -400),
     ROW("a version without a dot", "GET / HTTP/11\r\n", -400),
+    ROW("a version with something else for the dot", "GET / HTTP/1,1\r\n", -400),
     ROW("the protocol's name has case (RFC 9112 2.3)", "GET / http/1.1\r\n", -400),
     ROW("two spaces after the method (RFC 9112 3)", "GET  / HTTP/1.1\r\n", -400),
     ROW("two spaces before the version (RFC 9112 3)", "GET /  HTTP/1.1\r\n", -400),
@@ -147,12 +148,15 @@ static const struct {
     ROW("two Hosts of different case", GET H "HOST: b\r\n\r\n", -400),
     ROW("two Hosts with HTTP/1.0", "GET / HTTP/1.0\r\n" H H "\r\n", -400),
     ROW("an empty Host (RFC 9110 4.2.1)", GET "Host:\r\n\r\n", -400),
+    ROW("a bad Host with HTTP/1.0", "GET / HTTP/1.0\r\nHost: a b\r\n\r\n", -400),
     ROW("an empty Host with HTTP/1.0", "GET / HTTP/1.0\r\nHost:\r\n\r\n", 1),
     ROW("a Host with a port (RFC 9110 7.2)", GET "Host: a.b-c_d.example:8080\r\n\r\n", 1),
     ROW("a Host with an empty port (RFC 3986 3.2.3)", GET "Host: a:\r\n\r\n", 1),
     ROW("an IPv6 Host (RFC 3986 3.2.2)", GET "Host: [::1]\r\n\r\n", 1),
     ROW("an IPv6 Host with a port", GET "Host: [fe80::1:2]:80\r\n\r\n", 1),
     ROW("an IPv6 Host that is none", GET "Host: [::1::]\r\n\r\n", -400),
+    ROW("an IPv6 Host that is too long", GET "Host: [0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000]\r\n\r\n",
+        -400),
     ROW("an IPv6 Host without its end", GET "Host: [::1\r\n\r\n", -400),
     ROW("an IPv6 Host without brackets", GET "Host: ::1\r\n\r\n", -400),
     ROW("an empty IPv6 Host", GET "Host: []\r\n\r\n", -400),
@@ -282,6 +286,14 @@ START_TEST(a_refusal_is_for_good)
     ck_assert_int_eq(http1_parse(parser, "\n", 1, &used), -400);
     ck_assert_int_eq(http1_parse(parser, GET H "\r\n", sizeof(GET H "\r\n") - 1, &used), -400);
     ck_assert(!http1_parser_is_midway(parser));
+}
+END_TEST
+
+START_TEST(who_speaks_tls_on_a_plain_port_is_told_so)
+{
+    size_t used;
+    ck_assert_int_eq(http1_parse(parser, "\x16\x03\x01", 3, &used), -400);
+    ck_assert_ptr_nonnull(strstr(http1_parser_error(parser), "TLS"));
 }
 END_TEST
 
@@ -764,6 +776,7 @@ int main(void)
     tcase_add_loop_test(verdict, a_request_gets_its_verdict_from_the_byte_that_decides, 0, HLY_ARRAY_LEN(cases));
     tcase_add_loop_test(verdict, a_request_gets_the_same_verdict_for_every_split, 0, HLY_ARRAY_LEN(cases));
     tcase_add_test(verdict, a_refusal_is_for_good);
+    tcase_add_test(verdict, who_speaks_tls_on_a_plain_port_is_told_so);
 
     TCase *limit = add_case(suite, "limits");
     tcase_add_test(limit, a_request_line_may_be_as_long_as_its_limit);

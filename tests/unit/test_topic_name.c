@@ -309,16 +309,9 @@ START_TEST(a_topic_is_a_pattern_that_only_it_matches)
 END_TEST
 
 /* What a small world does not have: names as long as they may be. */
-#define A120 X15 X15 X15 X15 X15 X15 X15 X15
-#define B120 \
-    "yyyyyyyyyyyyyyy" \
-    "yyyyyyyyyyyyyyy" \
-    "yyyyyyyyyyyyyyy" \
-    "yyyyyyyyyyyyyyy" \
-    "yyyyyyyyyyyyyyy" \
-    "yyyyyyyyyyyyyyy" \
-    "yyyyyyyyyyyyyyy" \
-    "yyyyyyyyyyyyyyy"
+#define X120 X15 X15 X15 X15 X15 X15 X15 X15
+#define Y15 "yyyyyyyyyyyyyyy"
+#define Y120 Y15 Y15 Y15 Y15 Y15 Y15 Y15 Y15
 #define S8 "*/*/*/*/*/*/*/*"
 #define S31 S8 "/" S8 "/" S8 "/*/*/*/*/*/*/*"
 
@@ -335,13 +328,13 @@ static const struct {
     { "** covers 32 levels", "**", S31 "/**", true, true, false },
     { "a 32nd ** is held against a literal", L31 "/**", L31 "/z", true, true, false },
     { "a 32nd ** is held against 31 levels", L31 "/**", L31, false, false, false },
-    { "the shortest common topic has 255 bytes", A120 "xxxxxxxxxxxxxx*/*", "*/" B120 "*", true, false, false },
-    { "the shortest common topic has 256 bytes", A120 X15 "*/*", "*/" B120 "*", false, false, false },
-    { "254 bytes and **, within", A120 "*/**", "*/" B120 "xxxxxxxxxxxxx/**", true, false, false },
-    { "255 bytes and **, within", A120 "*/**", "*/" B120 "xxxxxxxxxxxxxx*", true, false, false },
-    { "256 bytes and **, beyond", A120 "*/**", "*/" B120 "xxxxxxxxxxxxxxx*", false, false, false },
-    { "255 bytes behind a **", A120 "*/**", "*/*/" B120 "xxxxxxxxxxxxx*", true, false, false },
-    { "256 bytes behind a **", A120 "*/**", "*/*/" B120 "xxxxxxxxxxxxxx*", false, false, false },
+    { "the shortest common topic has 255 bytes", X120 "xxxxxxxxxxxxxx*/*", "*/" Y120 "*", true, false, false },
+    { "the shortest common topic has 256 bytes", X120 X15 "*/*", "*/" Y120 "*", false, false, false },
+    { "254 bytes and **, within", X120 "*/**", "*/" Y120 "xxxxxxxxxxxxx/**", true, false, false },
+    { "255 bytes and **, within", X120 "*/**", "*/" Y120 "xxxxxxxxxxxxxx*", true, false, false },
+    { "256 bytes and **, beyond", X120 "*/**", "*/" Y120 "xxxxxxxxxxxxxxx*", false, false, false },
+    { "255 bytes behind a **", X120 "*/**", "*/*/" Y120 "xxxxxxxxxxxxx*", true, false, false },
+    { "256 bytes behind a **", X120 "*/**", "*/*/" Y120 "xxxxxxxxxxxxxx*", false, false, false },
     { "room for one byte tells a prefix from a literal", X240 "xxxxxxxxxxxxxx*", X240 "xxxxxxxxxxxxxx", true, true,
       false },
     { "room for one byte tells two prefixes apart", X240 "xxxxxxxxxxxxx*", X240 "xxxxxxxxxxxxxx*", true, true, false },
