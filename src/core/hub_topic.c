@@ -11,10 +11,7 @@
 
 static uint32_t rule_index(struct hub *hub, const struct rule *rule)
 {
-    size_t count = rules_count(hub->rules);
-    if (count > 0 && rule >= rules_at(hub->rules, 0) && rule <= rules_at(hub->rules, count - 1))
-        return (uint32_t)(rule - rules_at(hub->rules, 0));
-    return (uint32_t)count; /* the built-in rule */
+    return (uint32_t)rules_index(hub->rules, rule);
 }
 
 struct topic *hub_topic_find(struct hub *hub, const char *name, size_t len, uint64_t hash)

@@ -127,6 +127,14 @@ const struct rule *rules_at(const struct rules *r, size_t index)
     return &r->entries[index].rule;
 }
 
+size_t rules_index(const struct rules *r, const struct rule *rule)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (rule == &r->entries[i].rule)
+            return i;
+    return r->count;
+}
+
 const struct rule *rules_find(const struct rules *r, const char *topic, size_t len)
 {
     for (size_t i = 0; i < r->count; i++) {
