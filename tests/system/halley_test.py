@@ -789,13 +789,13 @@ def main(config=None, **options):
     try:
         if config is not None:
             with results.check("the server starts"):
+                server = Server(config, **options).start() # if it does not, there is no more to be done
+        for name, function in chosen if server is not None or config is None else []:
+            if results.failed and server is not None and not server.is_running(): # the rest is tested with another one
                 server = Server(config, **options).start()
-        for name, function in chosen:
-            if results.failed and server is not None and not server.is_running():
-                break # nothing to be learnt without it
             with results.check(name):
                 function(server)
-                assert server is None or server.is_running(), "the server has gone"
+                assert server is None or server.is_running(), f"the server has gone: {server.wait_exit()}"
         if server is not None:
             with results.check("the server ends with 0 on SIGTERM and has logged no error"):
                 server.terminate()
