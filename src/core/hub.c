@@ -167,10 +167,12 @@ static int hub_publish_locked(struct hub *hub, struct message *m, struct slice k
         goto err1;
     m->seq = ++hub->head;
     hub->stats.published++;
-    if (t != NULL)
+    if (t != NULL) {
         hub_keep(hub, t, m);
-    else
+        hub_topic_release(hub, t); /* it may have kept nothing, and have nobody */
+    } else {
         hub_lose(hub, rule, m->seq);
+    }
     *ret_wake = hub_push(hub, m, takers.reactors);
     *ret = (struct hub_receipt){ .seq = m->seq, .subscribers = takers.subscribers };
     if (e != NULL) {
@@ -189,8 +191,14 @@ int hub_publish(struct hub *hub, struct message *m, struct slice key, unsigned f
     uint64_t wake = 0;
     pthread_mutex_lock(&hub->lock);
     int r = hub_publish_locked(hub, m, key, &wake, ret);
+    bool is_over = hub_evict(hub);
     pthread_mutex_unlock(&hub->lock);
     hub_wake(hub, wake & ~(1ull << from));
+    while (is_over) { /* a great message after many small ones: they go in slices, others have the lock in between */
+        pthread_mutex_lock(&hub->lock);
+        is_over = hub_evict(hub);
+        pthread_mutex_unlock(&hub->lock);
+    }
     return r;
 }
 

@@ -72,7 +72,9 @@ int hub_topic_match(struct hub *hub, struct topic *t);
 
 /* Keep a published message in its topic's history, or move the mark if the rule keeps none. */
 void hub_keep(struct hub *hub, struct topic *t, struct message *m);
-/* The same for a topic that is not alive, and that its rule does not bring to life. */
+/* Over limits.history the oldest messages of all topics go, one slice of them per call. Returns whether it is still over. */
+bool hub_evict(struct hub *hub);
+/* Lose a message of a topic that is not alive, and that its rule does not bring to life. */
 void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq);
 /* The mark that a topic by this name has, alive or not. */
 uint64_t hub_mark(struct hub *hub, const char *name, size_t len);

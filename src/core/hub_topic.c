@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HUB_EVICT_STEPS 1000 /* messages let go under one lock hold */
+#define HUB_STEPS 1000 /* messages let go under one lock hold */
 
 static uint32_t rule_index(struct hub *hub, const struct rule *rule)
 {
@@ -138,28 +138,19 @@ static void kept_drop(struct hub *hub, struct message *m) /* takes the history's
     message_unref(m);
 }
 
-/* Over limits.history the oldest of all topics go first. */
-static void hub_evict(struct hub *hub, const struct topic *spare)
+bool hub_evict(struct hub *hub)
 {
-    for (int n = 0; n < HUB_EVICT_STEPS && hub->stats.history_bytes > hub->limits.history_bytes && hub->oldest != NULL; n++) {
+    for (int n = 0; hub->stats.history_bytes > hub->limits.history_bytes; n++) {
+        if (n == HUB_STEPS)
+            return true;
         struct topic *t = hub->oldest->kept_by;
         struct message *m = history_take_oldest(&t->history);
         assert(m == hub->oldest);
         kept_drop(hub, m);
         hub->stats.evicted++;
-        if (t != spare)
-            hub_topic_release(hub, t);
+        hub_topic_release(hub, t);
     }
-}
-
-static void topic_expire(struct hub *hub, struct topic *t, uint64_t now_ms)
-{
-    if (t->ttl_ms == 0)
-        return;
-    while (t->history.count > 0 && now_ms > history_at(&t->history, 0)->born_ms + t->ttl_ms) {
-        kept_drop(hub, history_take_oldest(&t->history));
-        hub->stats.expired++;
-    }
+    return false;
 }
 
 void hub_keep(struct hub *hub, struct topic *t, struct message *m)
@@ -178,7 +169,6 @@ void hub_keep(struct hub *hub, struct topic *t, struct message *m)
     if (out != NULL)
         kept_drop(hub, out);
     kept_link(hub, t, m);
-    hub_evict(hub, t);
 }
 
 void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq)
@@ -202,13 +192,25 @@ struct expire_slice {
     struct topic *dead[64]; /* the table must not change while it is walked */
     size_t dead_count;
     size_t seen;
+    size_t steps; /* messages let go */
 };
+
+static void topic_expire(struct expire_slice *s, struct topic *t)
+{
+    if (t->ttl_ms == 0)
+        return;
+    while (t->history.count > 0 && s->now_ms > history_at(&t->history, 0)->born_ms + t->ttl_ms && s->steps < HUB_STEPS) {
+        kept_drop(s->hub, history_take_oldest(&t->history));
+        s->hub->stats.expired++;
+        s->steps++;
+    }
+}
 
 static void expire_visit(struct map_node *node, void *ctx)
 {
     struct expire_slice *s = ctx;
     struct topic *t = HLY_CONTAINER_OF(node, struct topic, node);
-    topic_expire(s->hub, t, s->now_ms);
+    topic_expire(s, t);
     s->seen++;
     if (t->subscribers == 0 && t->history.count == 0 && s->dead_count < HLY_ARRAY_LEN(s->dead))
         s->dead[s->dead_count++] = t;
@@ -219,8 +221,15 @@ bool hub_expire(struct hub *hub, uint64_t now_ms)
     struct expire_slice s = { .hub = hub, .now_ms = now_ms };
     bool more = true;
     pthread_mutex_lock(&hub->lock);
-    for (int n = 0; n < 256 && s.seen < 100 && s.dead_count < HLY_ARRAY_LEN(s.dead) / 2 && more; n++)
+    for (int n = 0; n < 256 && s.seen < 100 && s.dead_count < HLY_ARRAY_LEN(s.dead) / 2 && more; n++) {
+        uint64_t here = hub->expire_cursor;
         more = map_scan(&hub->topics, &hub->expire_cursor, expire_visit, &s);
+        if (s.steps == HUB_STEPS) { /* a long history: the next slice goes on with it */
+            hub->expire_cursor = here;
+            more = true;
+            break;
+        }
+    }
     for (size_t i = 0; i < s.dead_count; i++) {
         for (size_t k = i + 1; k < s.dead_count; k++) /* seen twice when the table changed its size */
             if (s.dead[k] == s.dead[i])
