@@ -197,6 +197,13 @@ static void on_timer(struct conn *c)
     ws_set_timer(ws);
 }
 
+static void on_drained(struct conn *c)
+{
+    struct ws_conn *ws = c->owner;
+    if (ws->handler->on_drained != NULL)
+        ws->handler->on_drained(ws);
+}
+
 static void on_stop(struct conn *c)
 {
     struct ws_conn *ws = c->owner;
@@ -216,4 +223,4 @@ static void on_end(struct conn *c)
     ws->handler->on_end(ws);
 }
 
-static const struct conn_ops ws_conn_ops = { .on_read = on_read, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };
+static const struct conn_ops ws_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };
