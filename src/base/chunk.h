@@ -1,8 +1,8 @@
 /* Bytes on their way out, shared by everyone who gets the same ones.
  *
- * A chunk is filled once (the wire form of one or several messages, or one reply) and then only read. Its count is plain,
- * not atomic: a chunk never leaves the reactor that made it. The total of living chunk memory is what limits.outq_total
- * bounds, so every chunk is counted in its pool's live_bytes, whoever holds it. */
+ * A chunk is filled once (the wire form of one or several messages, or one reply) and then only read. Its count is
+ * plain, not atomic: a chunk never leaves the reactor that made it. The total of living chunk memory is what
+ * limits.outq_total bounds, so every chunk is counted in its pool's live_bytes, whoever holds it. */
 #ifndef HALLEY_BASE_CHUNK_H
 #define HALLEY_BASE_CHUNK_H
 

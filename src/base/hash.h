@@ -48,8 +48,8 @@ static inline size_t map_count(const struct map *m)
 
 struct map_node *map_find(struct map *m, uint64_t hash, const void *key, size_t key_len); /* or NULL */
 
-/* Insert a node whose key is not there yet. Returns 0, or -ENOMEM when the very first buckets cannot be had; a table that
- * cannot grow goes on with longer chains. */
+/* Insert a node whose key is not there yet. Returns 0, or -ENOMEM when the very first buckets cannot be had; a table
+ * that cannot grow goes on with longer chains. */
 int map_insert(struct map *m, struct map_node *node, uint64_t hash);
 void map_remove(struct map *m, struct map_node *node); /* which must be in the table */
 

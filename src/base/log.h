@@ -16,8 +16,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 void log_setup(enum log_level level, bool json);
 bool log_is_on(enum log_level level);
 
-/* ev is a short stable name of the event; the rest is a sentence, or key=value pairs. It is one line, whatever the text:
- * control characters become spaces, in JSON escapes, and there what is not UTF-8 becomes U+FFFD. */
+/* ev is a short stable name of the event; the rest is a sentence, or key=value pairs. It is one line, whatever the
+ * text: control characters become spaces, in JSON escapes, and there what is not UTF-8 becomes U+FFFD. */
 void log_write(enum log_level level, const char *ev, const char *fmt, ...) HLY_PRINTF(3, 4);
 
 #define log_error(ev, ...) log_write(LOG_LEVEL_ERROR, ev, __VA_ARGS__)

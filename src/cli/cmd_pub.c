@@ -46,8 +46,10 @@ struct publication {
 
 static void progress_clear(struct publication *p)
 {
-    if (p->progress_is_shown)
-        fputs("\r\033[K", stderr);
+    if (!p->progress_is_shown)
+        return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
     p->progress_is_shown = false;
 }
 
@@ -61,6 +63,7 @@ static void progress_show(struct publication *p)
     char done[TERMINAL_NUMBER], rate[TERMINAL_NUMBER];
     fprintf(stderr, "\r\033[K%s messages, %s/s", terminal_number(p->answered, done),
             terminal_number(p->answered * 1000 / age, rate));
+    fflush(stderr); /* it has no newline */
     p->progress_ms = now;
     p->progress_is_shown = true;
 }

@@ -322,7 +322,8 @@ static enum cli_exit run_command(struct command_line *line, const char *name)
 int main(int argc, char **argv)
 {
     struct command_line line = { 0 };
-    signal(SIGPIPE, SIG_IGN); /* a server or reader that goes away is an error to handle, not a death */
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* a line is one write, so that those of several programs do not mix */
+    signal(SIGPIPE, SIG_IGN);              /* a server or reader that goes away is an error to handle, not a death */
     opterr = 0;
     if (!read_options(&line, argc, argv))
         return CLI_USAGE;

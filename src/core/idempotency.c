@@ -46,11 +46,18 @@ void key_table_done(struct key_table *t)
     map_done(&t->map);
 }
 
+/* The clock is read before the hub's lock is had: a key may have been used a moment after `now`. */
+static bool key_is_alive(const struct key_table *t, const struct key_entry *e, uint64_t now_ms)
+{
+    return now_ms < e->used_ms + t->window_ms;
+}
+
+/* Make room for one more. */
 static void key_table_expire(struct key_table *t, uint64_t now_ms)
 {
     for (int n = 0; n < KEYS_EXPIRED_PER_CALL && !list_is_empty(&t->by_age); n++) {
         struct key_entry *oldest = LIST_ENTRY(t->by_age.next, struct key_entry, age);
-        if (now_ms - oldest->used_ms < t->window_ms && map_count(&t->map) <= t->max_keys)
+        if (key_is_alive(t, oldest, now_ms) && map_count(&t->map) < t->max_keys)
             return;
         key_table_remove(t, oldest);
     }
@@ -63,7 +70,7 @@ struct key_entry *key_table_find(struct key_table *t, struct slice topic, struct
     if (n == NULL)
         return NULL;
     struct key_entry *e = HLY_CONTAINER_OF(n, struct key_entry, node);
-    if (now_ms - e->used_ms < t->window_ms)
+    if (key_is_alive(t, e, now_ms))
         return e;
     key_table_remove(t, e);
     return NULL;
@@ -73,6 +80,7 @@ struct key_entry *key_table_add(struct key_table *t, struct slice topic, struct 
 {
     if (t->max_keys == 0)
         return NULL;
+    key_table_expire(t, now_ms);
     struct key_entry *e = malloc(sizeof *e + topic.len + key.len);
     if (e == NULL)
         return NULL;
@@ -84,6 +92,5 @@ struct key_entry *key_table_add(struct key_table *t, struct slice topic, struct 
         return NULL;
     }
     list_push(&t->by_age, &e->age);
-    key_table_expire(t, now_ms);
     return e;
 }

@@ -62,12 +62,14 @@ bool inbox_push(struct inbox *in, struct message *m)
 size_t inbox_take(struct inbox *in, struct message **out, size_t max, bool *ret_relieved)
 {
     size_t n = 0;
+    uint64_t bytes = 0;
     *ret_relieved = false;
     pthread_mutex_lock(&in->lock);
-    for (; n < max && in->count > 0; n++, in->count--) {
+    for (; n < max && in->count > 0 && bytes < INBOX_TAKE_BYTES; n++, in->count--) {
         out[n] = in->ring[in->head++ & (in->cap - 1)];
-        in->bytes -= message_memory(out[n]);
+        bytes += message_memory(out[n]);
     }
+    in->bytes -= bytes;
     if (in->over && in->bytes <= in->max_bytes / 2) {
         in->over = false;
         atomic_fetch_sub(in->over_count, 1);

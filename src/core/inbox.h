@@ -12,6 +12,8 @@
 
 #include "core/message.h"
 
+#define INBOX_TAKE_BYTES (256u << 20) /* then a batch ends: all its wire forms for one subscriber are counted in 32 bits */
+
 struct inbox {
     pthread_mutex_t lock;
     struct message **ring; /* references */
@@ -34,7 +36,7 @@ int inbox_reserve(struct inbox *in);
 /* Push after a successful inbox_reserve(). Takes the reference. Returns whether the reactor has to be woken: the inbox was empty. */
 bool inbox_push(struct inbox *in, struct message *m);
 
-/* Take up to max messages (references) out, oldest first. *ret_relieved: this take brought the inbox back below its limit.
+/* Take up to max messages (references) out, oldest first, fewer when they come to INBOX_TAKE_BYTES. *ret_relieved: this take brought the inbox back below its limit.
  * Returns how many. The reactor's own thread. */
 size_t inbox_take(struct inbox *in, struct message **out, size_t max, bool *ret_relieved);
 

@@ -237,7 +237,7 @@ int pattern_index_add(struct pattern_index *ix, const char *pattern, size_t len,
     return r;
 }
 
-/* A node that only leads to one other becomes one with it. Without memory it stays; the next removal below tries again. */
+/* A node that only leads to one other becomes one with it. Without memory it stays: a longer path, and no harm. */
 static void join_with_only_kid(struct pattern_index *ix, struct node **slot)
 {
     struct node *n = *slot;

@@ -1,11 +1,11 @@
 /* The `topics` rules of the config: who may do what with which topic, and how it is kept.
  *
- * For a topic the first rule whose pattern matches wins. A rule's level `{sub}` stands for one literal level, the subject of
- * the client's token. It may come more than once; braces anywhere else are just letters. Which topics a rule is for does
- * not depend on who asks: there `{sub}` counts as `*`.
+ * For a topic the first rule whose pattern matches wins. A rule's level `{sub}` stands for one literal level, the
+ * subject of the client's token. It may come more than once; braces anywhere else are just letters. Which topics a rule
+ * is for does not depend on who asks: there `{sub}` counts as `*`.
  *
- * A set is immutable once built and counted: a reload swaps in a new one while topics still hold the old. Finding a rule
- * compares a few bytes with each before it, which is cheap up to hundreds of rules. */
+ * A set is immutable once built and counted: a reload swaps in a new one while topics still hold the old. Finding a
+ * rule compares a few bytes with each before it, which is cheap up to hundreds of rules. */
 #ifndef HALLEY_CORE_RULES_H
 #define HALLEY_CORE_RULES_H
 
@@ -72,10 +72,10 @@ const struct rule *rules_find(const struct rules *r, const char *topic, size_t l
 /* May the client do this with the topic, or with every topic that the pattern covers? The name has passed
  * topic_name_error() or pattern_error().
  *
- * Backends: whatever is not `nobody`. For a pattern the rules are walked in order: each that intersects it must allow it,
- * until one covers it whole; topics that no rule matches belong to the built-in rule. `token` allows when a claim covers
- * the topic or pattern whole, or when the rule has {sub}, the subject is usable (not empty, no leading `$`, no '/', '*',
- * control character) and the rule with the subject in its place covers it. Claims never narrow `anyone`. */
+ * Backends: whatever is not `nobody`. For a pattern the rules are walked in order: each that intersects it must allow
+ * it, until one covers it whole; topics that no rule matches belong to the built-in rule. `token` allows when a claim
+ * covers the topic or pattern whole, or when the rule has {sub}, the subject is usable (not empty, no leading `$`, no
+ * '/', '*', control character) and the rule with the subject in its place covers it. Claims never narrow `anyone`. */
 bool rules_allow(const struct rules *r, const struct rule_client *who, enum rule_action action, const char *name,
                  size_t len);
 

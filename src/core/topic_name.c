@@ -185,8 +185,8 @@ static bool level_covers(const struct level *outer, const struct level *inner)
 }
 
 /* Comparing level by level is exact, limits included: each '*' of inner takes a byte of its 255 that a topic may use
- * otherwise. So a wildcard always matches several levels that no single literal or longer prefix holds, and a `**` that is
- * not at the last possible place always matches two levels as well. */
+ * otherwise. So a wildcard always matches several levels that no single literal or longer prefix holds, and a `**` that
+ * is not at the last possible place always matches two levels as well. */
 bool pattern_covers(const char *outer, size_t outer_len, const char *inner, size_t inner_len)
 {
     struct level_cursor co = levels_of(outer, outer_len), ci = levels_of(inner, inner_len);

@@ -84,8 +84,9 @@ struct slice http1_header_get(const struct http1_request *rq, const char *name);
 bool http1_header_has_token(const struct http1_request *rq, const char *name, const char *token);
 
 /* Walk the query (application/x-www-form-urlencoded: %XX and '+'). Start with *pos = 0. On each call that returns 1, *key and
- * *value are the decoded next pair, written into scratch (at least the query's length + 2 bytes), each with a NUL after it
- * (and perhaps in it: %00). All pairs of a walk stay valid together. Returns 0 at the end, -EINVAL on a broken escape. */
+ * *value are the decoded next pair, written to the start of scratch, each with a NUL after it (and perhaps in it: %00). To
+ * keep a pair, let the next call write behind its value. Scratch of the query's length + 2 bytes is enough for both ways.
+ * Returns 0 at the end, -EINVAL on a broken escape. */
 int http1_query_next(struct slice query, size_t *pos, char *scratch, struct slice *key, struct slice *value);
 
 /* ---- writing an answer */

@@ -94,11 +94,9 @@ int http1_query_next(struct slice query, size_t *pos, char *scratch, struct slic
     size_t key_end = equals != NULL ? (size_t)(equals - query.ptr) : end;
     size_t value_start = equals != NULL ? key_end + 1 : end;
 
-    /* Each part is decoded to where it lies in the query, so no pair overwrites one before it. The NULs fall on the
-     * bytes of '=' and '&', or after the end. */
     struct slice k, v;
-    if (decode((struct slice){ query.ptr + start, key_end - start }, scratch + start, &k) < 0 ||
-        decode((struct slice){ query.ptr + value_start, end - value_start }, scratch + value_start, &v) < 0)
+    if (decode((struct slice){ query.ptr + start, key_end - start }, scratch, &k) < 0 ||
+        decode((struct slice){ query.ptr + value_start, end - value_start }, scratch + k.len + 1, &v) < 0)
         return -EINVAL;
     *key = k;
     *value = v;

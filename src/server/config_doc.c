@@ -48,9 +48,10 @@ static void facts_format(enum config_id id, char *out, size_t out_size)
 static const char file_head[] =
     "# Halley's configuration; halley.conf(5) explains it.\n"
     "#\n"
-    "# A line like #name = value shows a default: take out the # to change it. Times take a unit (ms, s, m, h, d), sizes\n"
-    "# may (k, m, g: 1024 each). A setting can also come from the environment, as in HALLEY_LIMITS_CONNECTIONS=1000, and\n"
-    "# from a flag, --set limits.connections=1000: flags over environment over file over default.\n"
+    "# A line like #name = value shows a default: take out the # to change it. Times take a unit (ms, s, m, h, d),\n"
+    "# sizes may (k, m, g: 1024 each). A setting can also come from the environment, as in\n"
+    "# HALLEY_LIMITS_CONNECTIONS=1000, and from a flag, --set limits.connections=1000: flags over environment over\n"
+    "# file over default.\n"
     "#\n"
     "#   halleyd --check-config --config FILE    says what is wrong with a file\n"
     "#   halleyd --print-config --config FILE    shows the values in force, and where each comes from\n";

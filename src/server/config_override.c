@@ -78,7 +78,7 @@ int config_environment_apply(struct config_loader *l, char *const *variables)
     int r = 0;
     l->at = (struct config_source){ CONFIG_FROM_ENVIRONMENT, 0 };
     for (; r == 0 && variables != NULL && *variables != NULL; variables++) {
-        if (strncmp(*variables, "HALLEY_", 7) == 0)
+        if (strncmp(*variables, "HALLEY_", 7) == 0 && strncmp(*variables, "HALLEY_SOCKET=", 14) != 0) /* that is the command's */
             r = environment_one(l, *variables);
     }
     l->at_id = CONFIG_ID_COUNT;

@@ -61,7 +61,7 @@ struct server {
     size_t door_count;
     unsigned next_reactor; /* whose turn it is to get a connection of a shared listener */
     pthread_t *threads;
-    ev_signal on_term, on_int;
+    ev_signal on_term, on_int, on_hup;
     ev_timer expire;
     bool leaving;
 };
@@ -368,6 +368,14 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int events)
     server_leave(s);
 }
 
+static void on_reload(struct ev_loop *ev, ev_signal *w, int events)
+{
+    (void)ev;
+    (void)w;
+    (void)events;
+    log_warn("reload", "this version cannot reload its config: restart it to take up changes");
+}
+
 static void on_expire(struct ev_loop *ev, ev_timer *w, int events)
 {
     (void)ev;
@@ -409,9 +417,11 @@ int server_run(struct server *s)
     ev_signal_init(&s->on_term, on_signal, SIGTERM);
     ev_signal_init(&s->on_int, on_signal, SIGINT);
     ev_timer_init(&s->expire, on_expire, EXPIRE_INTERVAL_S, EXPIRE_INTERVAL_S);
+    ev_signal_init(&s->on_hup, on_reload, SIGHUP);
     s->on_term.data = s->on_int.data = s->expire.data = s;
     ev_signal_start(main_loop->ev, &s->on_term);
     ev_signal_start(main_loop->ev, &s->on_int);
+    ev_signal_start(main_loop->ev, &s->on_hup);
     ev_timer_start(main_loop->ev, &s->expire);
     int r = start_threads(s);
     if (r < 0) {

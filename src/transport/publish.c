@@ -83,6 +83,10 @@ struct message *publish_prepare(struct reactor *r, const struct rule_client *who
         refuse(r, ret_why, PUBLISH_BAD_TOPIC, "bad topic '%s': %s", log_quote(quoted, sizeof quoted, topic.ptr, topic.len), bad);
         return NULL;
     }
+    if (topic.ptr[0] == '$') {
+        refuse(r, ret_why, PUBLISH_FORBIDDEN, "topics that begin with '$' are Halley's own: choose another name");
+        return NULL;
+    }
     if (!rules_allow(r->rules, who, RULE_PUBLISH, topic.ptr, topic.len)) {
         refuse(r, ret_why, PUBLISH_FORBIDDEN, "publishing to '%s' is not allowed to %s by its topics rule",
                log_quote(quoted, sizeof quoted, topic.ptr, topic.len), who->is_backend ? "backends" : "clients");

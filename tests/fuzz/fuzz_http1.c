@@ -17,11 +17,12 @@ static void log_slice(struct buf *log, const char *name, struct slice s)
 
 static void log_query(struct buf *log, struct slice query)
 {
-    char *scratch = malloc(query.len + 2);
+    char *scratch = malloc(query.len + 2), *to = scratch; /* all pairs are kept */
     struct slice key, value;
     size_t pos = 0;
     int r;
-    while ((r = http1_query_next(query, &pos, scratch, &key, &value)) == 1) {
+    while ((r = http1_query_next(query, &pos, to, &key, &value)) == 1) {
+        to += value.ptr + value.len - to;
         log_slice(log, "key", key);
         log_slice(log, "value", value);
     }

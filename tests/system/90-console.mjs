@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The console page in a real browser: what a newcomer sees first. It connects by itself, shows what a backend publishes,
-// sends to a backend that listens, and explains how a connection ended.
+// The console page in a real browser: what a newcomer sees first. It connects by itself, shows what a backend
+// publishes, sends to a backend that listens, and explains how a connection ended.
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -15,8 +15,8 @@ const halleyd = resolve(process.env.HALLEYD ?? "build/halleyd");
 const halley = resolve(process.env.HALLEY ?? "build/halley");
 const output = resolve(process.env.TEST_OUTPUT ?? "test-output/90-console");
 const browserPath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
-const browserArgs = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync"];
+const browserArgs = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const PATIENCE_MS = 20000; // of every wait: for machines that are busy, a test that passes never needs it
 
 const scratch = mkdtempSync(join(tmpdir(), "halley-console-")); // the path of a Unix socket is to be short
@@ -56,7 +56,8 @@ async function until(what, look) {
 function untilItSays(program, stream, pattern) {
   return until(`${pattern} on ${stream}`, () => {
     const match = program[stream].match(pattern);
-    if (!match && program.code !== null) throw new Error(`it ended (${program.code}) without saying ${pattern}: ${program.stderr}`);
+    if (!match && program.code !== null)
+      throw new Error(`it ended (${program.code}) without saying ${pattern}: ${program.stderr}`);
     return match;
   });
 }
@@ -83,7 +84,7 @@ class ConsolePage {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
     context.setDefaultTimeout(PATIENCE_MS);
     const page = new ConsolePage(context, await context.newPage());
-    page.tab.on("console", (m) => { if (m.type() === "error" || m.type() === "warning") page.complaints.push(m.text()); });
+    page.tab.on("console", (m) => { if (/error|warning/.test(m.type())) page.complaints.push(m.text()); });
     page.tab.on("pageerror", (error) => page.complaints.push(error.message));
     await page.tab.goto(url);
     return page;
@@ -168,7 +169,7 @@ const tests = {
   async "a message is text, whatever it looks like"(server, browser) {
     const page = await ConsolePage.open(browser, server.url);
     await page.status("connected");
-    const hostile = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
+    const hostile = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`;
     await publish("demo/clock", hostile);
     assert.ok((await page.event("message", "<img")).includes(hostile));
     assert.equal(await page.tab.title(), "Halley console");
@@ -216,8 +217,8 @@ const tests = {
   },
 
   async "it fits a phone, in the dark"(server, browser) {
-    const page = await ConsolePage.open(browser, server.url,
-      { viewport: { width: 375, height: 780 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: "dark" });
+    const page = await ConsolePage.open(browser, server.url, { viewport: { width: 375, height: 780 },
+      deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: "dark" });
     await page.status("connected");
     await publish("demo/clock", "x".repeat(500));
     await page.event("message", "xxx");
