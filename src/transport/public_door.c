@@ -42,7 +42,10 @@ static bool handshake_passes(struct http_client *h, const struct http1_request *
     if (status == 0)
         return true;
     stat_add(&http_reactor(h)->stats.handshakes_bad, 1);
-    http_reply_text(h, (unsigned)-status, status == -426 ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n" : NULL, "%s", why);
+    const char *extra = status == -426   ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
+                        : status == -405 ? "Allow: GET\r\n"
+                                         : NULL;
+    http_reply_text(h, (unsigned)-status, extra, "%s", why);
     return false;
 }
 
