@@ -85,15 +85,16 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
 {
     struct stats *stats = &http_reactor(h)->stats;
     struct slice key, value;
-    size_t pos = 0;
+    size_t pos = 0, used = 0;
     int r;
     w->last = CATCHUP_LAST_NONE;
-    w->scratch = malloc(rq->query.len + 2); /* each pair is decoded to where it lies in the query */
+    w->scratch = malloc(rq->query.len + 2);
     if (w->scratch == NULL)
         return refuse(h, &stats->handshakes_bad_topic, 503, "Out of memory, try again later.");
-    while ((r = http1_query_next(rq->query, &pos, w->scratch, &key, &value)) == 1) {
+    while ((r = http1_query_next(rq->query, &pos, w->scratch + used, &key, &value)) == 1) {
         bool ok = true;
         if (slice_equals(key, "topic")) {
+            used = (size_t)(value.ptr + value.len - w->scratch); /* keep it: the next pair goes behind it */
             ok = add_topic(h, w, value);
         } else if (slice_equals(key, "after") && last_event_id.len == 0) {
             ok = set_after(h, w, value, "after");
