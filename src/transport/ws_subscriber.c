@@ -117,7 +117,7 @@ static void on_resume(struct paused *p)
 {
     struct ws_paused *wp = HLY_CONTAINER_OF(p, struct ws_paused, paused);
     wp->w->paused = NULL;
-    conn_pause(wp->w->ws.conn, false);
+    conn_resume(wp->w->ws.conn, CONN_PAUSE_HUB);
     free(wp);
 }
 
@@ -132,7 +132,7 @@ static void pause_if_congested(struct ws_subscriber *w)
     *wp = (struct ws_paused){ .paused = { .resume = on_resume }, .w = w };
     list_init(&wp->paused.node);
     w->paused = &wp->paused;
-    conn_pause(w->ws.conn, true);
+    conn_pause(w->ws.conn, CONN_PAUSE_HUB);
     reactor_pause_publisher(r, &wp->paused);
 }
 
@@ -253,7 +253,7 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, uint64_t seq)
     } else if (failed || (w->sub.count > 0 && wish_begin(wish, &w->sub, seq, &seq) < 0)) {
         refuse_late(w);
     } else {
-        conn_pause(w->ws.conn, false);
+        conn_resume(w->ws.conn, CONN_PAUSE_BUSY);
         conn_write(w->ws.conn, answer.data, answer.len);
         ws_conn_open(&w->ws);
     }
@@ -282,7 +282,7 @@ void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, b
     }
     w->is_opening = true;
     ws_conn_init(&w->ws, r, http_conn(h), &ws_subscriber_handler);
-    conn_pause(w->ws.conn, true);
+    conn_pause(w->ws.conn, CONN_PAUSE_BUSY);
     opening_start(o, r, on_opened, w);
     http_upgrade(h);
 }
