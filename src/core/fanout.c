@@ -13,6 +13,7 @@ struct run { /* what one feed's subscribers of one form get of this batch */
     struct chunk_slice *slices;
     uint32_t count;
     uint32_t bytes;
+    uint64_t first_seq;
     bool is_built;
 };
 
@@ -113,7 +114,7 @@ void fanout_free(struct fanout *f)
 static void lost(struct fanout *f, struct subscriber *s) /* out of memory: its transport has to say so */
 {
     f->table->lost_batches++;
-    s->ops->deliver(s, NULL, 0, 0);
+    s->ops->deliver(s, NULL, 0, 0, f->messages[0]->seq);
 }
 
 static void touch(struct fanout *f, struct feed *feed, size_t message)
@@ -196,7 +197,7 @@ static bool encode(struct fanout *f, enum wire_form form, size_t message, const 
     struct chunk *c = chunk_for(f, e->bound(m, feed));
     if (c == NULL)
         return false;
-    uint32_t len = e->encode(m, feed, c->data + c->len);
+    uint32_t len = e->encode(m, feed, hub_epoch(f->table->hub), c->data + c->len);
     assert(len <= chunk_room(c));
     *ret = (struct chunk_slice){ c, c->len, len };
     c->len += len;
@@ -226,6 +227,8 @@ static bool run_build(struct fanout *f, struct touched *t, enum wire_form form)
     for (size_t w = 0; w < WORDS; w++) {
         for (uint64_t bits = t->has[w]; bits != 0; bits &= bits - 1) {
             struct chunk_slice s;
+            if (run->count == 0)
+                run->first_seq = f->messages[w * 64 + (size_t)__builtin_ctzll(bits)]->seq;
             if (!encode(f, form, w * 64 + (size_t)__builtin_ctzll(bits), t->feed, &s))
                 return false;
             run->count = slices_add(run->slices, run->count, s);
@@ -278,8 +281,8 @@ static void walk(struct fanout *f, struct touched *t)
         struct subscription *sub = feed->subs[i];
         struct subscriber *s = sub->subscriber;
         struct run *run = &t->runs[s->form];
-        if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq)) {
-            if (!gather_later(f, sub))
+        if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq || s->catchup != NULL)) {
+            if (s->catchup == NULL && !gather_later(f, sub))
                 lost(f, s);
             continue;
         }
@@ -288,7 +291,7 @@ static void walk(struct fanout *f, struct touched *t)
             continue;
         }
         f->deliveries += t->messages;
-        s->ops->deliver(s, run->slices, run->count, run->bytes);
+        s->ops->deliver(s, run->slices, run->count, run->bytes, run->first_seq);
     }
 }
 
@@ -296,6 +299,7 @@ static void walk(struct fanout *f, struct touched *t)
 
 struct merge {
     struct subscriber *s;
+    uint64_t first_seq;
     uint32_t count;
     uint32_t bytes;
 };
@@ -306,10 +310,12 @@ static bool merge_add(struct fanout *f, struct merge *g, size_t message, const s
     if (!encode(f, g->s->form, message, feed, &slice))
         return false;
     if (g->count == HLY_ARRAY_LEN(f->merged)) {
-        g->s->ops->deliver(g->s, f->merged, g->count, g->bytes);
+        g->s->ops->deliver(g->s, f->merged, g->count, g->bytes, g->first_seq);
         g->count = 0;
         g->bytes = 0;
     }
+    if (g->count == 0)
+        g->first_seq = f->messages[message]->seq;
     g->count = slices_add(f->merged, g->count, slice);
     g->bytes += slice.len;
     f->deliveries++;
@@ -325,7 +331,7 @@ static void merge_deliver(struct fanout *f, struct subscriber *s)
         for (size_t w = 0; w < WORDS; w++)
             any[w] |= it->sub->feed->touched->has[w];
     bool per_feed = f->table->encoders[s->form].per_feed;
-    for (size_t i = 0; i < f->count; i++) {
+    for (size_t i = 0; i < f->count && s->catchup == NULL; i++) {
         if ((any[i / 64] & 1ull << i % 64) == 0)
             continue;
         for (struct gather *it = s->gather; it != NULL; it = it->next) {
@@ -340,8 +346,8 @@ static void merge_deliver(struct fanout *f, struct subscriber *s)
                 break;
         }
     }
-    if (g.count > 0)
-        s->ops->deliver(s, f->merged, g.count, g.bytes);
+    if (g.count > 0 && s->catchup == NULL)
+        s->ops->deliver(s, f->merged, g.count, g.bytes, g.first_seq);
 }
 
 /* ---- the batch */

@@ -19,13 +19,15 @@ struct hub *hub_new(const struct hub_limits *limits, struct rules *rules, unsign
     if (hub == NULL)
         return NULL;
     hub->patterns = pattern_index_new();
-    hub->horizons = calloc(rules_count(rules) + 1, sizeof *hub->horizons);
-    if (hub->patterns == NULL || hub->horizons == NULL) {
+    hub->losses = calloc(rules_count(rules) + 1, sizeof *hub->losses);
+    if (hub->patterns == NULL || hub->losses == NULL) {
         pattern_index_free(hub->patterns);
-        free(hub->horizons);
+        free(hub->losses);
         free(hub);
         return NULL;
     }
+    for (size_t i = 0; i <= rules_count(rules); i++)
+        list_init(&hub->losses[i].topics);
     pthread_mutex_init(&hub->lock, NULL);
     memcpy(hub->epoch, epoch, EPOCH_LEN);
     hub->rules = rules_ref(rules);
@@ -58,7 +60,8 @@ void hub_free(struct hub *hub)
     pattern_index_free(hub->patterns);
     rules_unref(hub->rules);
     pthread_mutex_destroy(&hub->lock);
-    free(hub->horizons);
+    seqlog_done(&hub->kept);
+    free(hub->losses);
     free(hub);
 }
 
@@ -214,6 +217,16 @@ size_t hub_take(struct hub *hub, unsigned reactor, struct message **out, size_t 
     if (relieved && !hub_is_congested(hub))
         hub_wake(hub, hub->reactor_count == 64 ? UINT64_MAX : (1ull << hub->reactor_count) - 1);
     return n;
+}
+
+uint64_t hub_taken_seq(struct hub *hub, unsigned reactor)
+{
+    struct inbox *in = &hub->reactors[reactor].inbox;
+    pthread_mutex_lock(&hub->lock); /* nobody pushes meanwhile */
+    uint64_t first = inbox_first_seq(in);
+    uint64_t seq = first == 0 ? hub->head : first - 1;
+    pthread_mutex_unlock(&hub->lock);
+    return seq;
 }
 
 bool hub_has_mail(struct hub *hub, unsigned reactor)

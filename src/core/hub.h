@@ -58,6 +58,8 @@ bool hub_is_congested(const struct hub *hub);
 
 /* Take a batch out of a reactor's inbox: references, in seq order. Its own thread. Returns how many. */
 size_t hub_take(struct hub *hub, unsigned reactor, struct message **out, size_t max);
+/* Everything up to this seq has been taken out of the reactor's inbox, or was never put into it. */
+uint64_t hub_taken_seq(struct hub *hub, unsigned reactor);
 bool hub_has_mail(struct hub *hub, unsigned reactor);
 
 /* ---- subscribing */
@@ -79,6 +81,37 @@ bool hub_cursor_is_good(struct hub *hub, const char *topic, size_t len, const st
 
 /* Copy out up to max messages (references) of a topic's history with a seq above `after`, oldest first. Returns how many. */
 size_t hub_history(struct hub *hub, const char *topic, size_t len, uint64_t after, struct message **out, size_t max);
+
+struct hub_name { /* one subscription of whoever reads */
+    struct slice name;
+    bool is_pattern;
+};
+
+struct hub_reader { /* a place in the order: "I have everything of these names up to pos" */
+    uint64_t pos;
+    uint64_t losses_seen; /* the hub's loss count when this reader last looked; 0: never */
+};
+
+#define HUB_READ_MAX 64
+#define HUB_READ_BYTES 65536 /* of payload; one message may be more */
+
+struct hub_read {
+    struct message *messages[HUB_READ_MAX]; /* references, in seq order */
+    size_t count;
+    size_t bytes;  /* of payload */
+    bool has_gap;  /* before these messages some are missing, that were after the reader's pos */
+    bool is_level; /* nothing more is kept: the reader has everything up to its pos, the hub's head of this moment */
+};
+
+/* Read on: the next messages of any of the names with a seq above r->pos, each once, in order; r->pos moves to what has been passed over.
+ * One bounded slice of work: it may return none without being level. A gap is told when a matching topic has lost a message
+ * above r->pos. For patterns, which would have to look at many topics, it may also be told when it is only likely: under rules that the pattern
+ * touches more than a slice's number of topics have lost messages since. */
+void hub_read(struct hub *hub, const struct hub_name *names, size_t count, struct hub_reader *r, struct hub_read *ret);
+
+/* Where to begin so as to read the newest `last` messages of the names, at most: one bounded slice. *pos (begin with UINT64_MAX) moves back, *found counts
+ * up from 0. Returns true when *pos is where to begin. */
+bool hub_seek_last(struct hub *hub, const struct hub_name *names, size_t count, uint64_t last, uint64_t *pos, uint64_t *found);
 
 /* Let go of what is older than its rule allows: one slice of topics per call. now_ms on the monotonic clock. Returns false when
  * the walk over all topics is complete, and the next call begins anew. */

@@ -6,17 +6,21 @@
 #include <stdatomic.h>
 
 #include "base/hash.h"
+#include "base/list.h"
 #include "core/history.h"
 #include "core/hub.h"
 #include "core/idempotency.h"
 #include "core/inbox.h"
 #include "core/pattern_index.h"
+#include "core/seqlog.h"
 
 /* A living topic: it has a subscriber, or history. */
 struct topic {
     struct map_node node;
     struct history history;
-    uint32_t rule;          /* index into hub->rules' list: hub->horizons[rule] is what it leaves behind */
+    uint32_t rule;          /* index into hub->rules' list, and into hub->losses */
+    uint64_t lost_no;       /* hub->loss_count when it last lost a message; 0: never */
+    struct list lost;       /* in hub->losses[rule].topics, the latest loss first */
     uint32_t max_history;   /* from the rule */
     uint64_t ttl_ms;
     uint64_t subscribers;   /* exact subscriptions, of all reactors */
@@ -39,17 +43,25 @@ struct hub_reactor {
     void *ctx;
 };
 
+/* What the topics of one rule have lost. A cursor older than a loss cannot be served without a gap. */
+struct rule_losses {
+    uint64_t horizon;     /* highest mark that a dead topic left behind */
+    uint64_t horizon_no;  /* hub->loss_count when it last rose */
+    uint64_t highest;     /* mark of any topic of the rule, alive or dead */
+    struct list topics;   /* living topics that have lost messages, the latest loss first */
+};
+
 struct hub {
     pthread_mutex_t lock;
     char epoch[EPOCH_LEN + 1];
     uint64_t head;
     struct rules *rules;
-    uint64_t *horizons; /* per rule, and one more for topics without one: highest seq that dead topics have lost */
+    struct rule_losses *losses; /* per rule, and one more for topics without one */
+    uint64_t loss_count;        /* times that a topic lost a message */
     struct map topics;
     struct pattern_index *patterns;
     uint64_t patterns_gen; /* changes when a pattern comes or goes */
-    struct message *oldest; /* all kept messages, in seq order */
-    struct message *newest;
+    struct seqlog kept; /* all kept messages, in seq order */
     struct key_table keys;
     struct hub_limits limits;
     struct hub_stats stats;
@@ -76,6 +88,9 @@ void hub_keep(struct hub *hub, struct topic *t, struct message *m);
 bool hub_evict(struct hub *hub);
 /* Lose a message of a topic that is not alive, and that its rule does not bring to life. */
 void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq);
+/* A mark or horizon has moved: note when. t may be NULL for a dead topic's. */
+void hub_note_loss(struct hub *hub, struct topic *t);
+uint32_t hub_rule_index(struct hub *hub, const struct rule *rule);
 /* The mark that a topic by this name has, alive or not. */
 uint64_t hub_mark(struct hub *hub, const char *name, size_t len);
 

@@ -9,7 +9,7 @@
 
 #define HUB_STEPS 1000 /* messages let go under one lock hold */
 
-static uint32_t rule_index(struct hub *hub, const struct rule *rule)
+uint32_t hub_rule_index(struct hub *hub, const struct rule *rule)
 {
     return (uint32_t)rules_index(hub->rules, rule);
 }
@@ -38,9 +38,11 @@ struct topic *hub_topic_get(struct hub *hub, const char *name, size_t len, uint6
     }
     const struct rule *rule = rules_find(hub->rules, name, len);
     struct map_node node = t->node;
-    *t = (struct topic){ .node = node, .rule = rule_index(hub, rule), .max_history = rule->history };
+    *t = (struct topic){ .node = node, .rule = hub_rule_index(hub, rule), .max_history = rule->history };
+    list_init(&t->lost);
     t->ttl_ms = rule->history_ttl_ms;
-    t->history.mark = hub->horizons[t->rule]; /* an earlier life of this name may have lost messages up to there */
+    t->history.mark = hub->losses[t->rule].horizon; /* an earlier life of this name may have lost messages up to there */
+    t->lost_no = hub->losses[t->rule].horizon_no;
     t->name_len = (uint8_t)len;
     memcpy(t->name, name, len);
     return t;
@@ -57,8 +59,12 @@ void hub_topic_release(struct hub *hub, struct topic *t)
 {
     if (t->subscribers > 0 || t->history.count > 0)
         return;
-    if (hub->horizons[t->rule] < t->history.mark)
-        hub->horizons[t->rule] = t->history.mark;
+    struct rule_losses *l = &hub->losses[t->rule];
+    if (l->horizon < t->history.mark) {
+        l->horizon = t->history.mark;
+        l->horizon_no = ++hub->loss_count;
+    }
+    list_remove(&t->lost);
     map_remove(&hub->topics, &t->node);
     hub_topic_free(t);
 }
@@ -107,31 +113,21 @@ int hub_topic_match(struct hub *hub, struct topic *t)
 
 /* ---- keeping */
 
-static void kept_link(struct hub *hub, struct topic *t, struct message *m)
+void hub_note_loss(struct hub *hub, struct topic *t)
 {
-    m->kept_by = t;
-    m->older = hub->newest;
-    m->newer = NULL;
-    if (hub->newest != NULL)
-        hub->newest->newer = m;
-    else
-        hub->oldest = m;
-    hub->newest = m;
-    hub->stats.history_messages++;
-    hub->stats.history_bytes += message_memory(m);
+    struct rule_losses *l = &hub->losses[t->rule];
+    t->lost_no = ++hub->loss_count;
+    list_remove(&t->lost);
+    list_push(l->topics.next, &t->lost); /* before the first: the latest loss leads */
+    if (l->highest < t->history.mark)
+        l->highest = t->history.mark;
 }
 
-static void kept_drop(struct hub *hub, struct message *m) /* takes the history's reference */
+/* A message has left its history, whose mark has moved. Takes the history's reference. */
+static void kept_drop(struct hub *hub, struct message *m)
 {
-    if (m->older != NULL)
-        m->older->newer = m->newer;
-    else
-        hub->oldest = m->newer;
-    if (m->newer != NULL)
-        m->newer->older = m->older;
-    else
-        hub->newest = m->older;
-    m->older = m->newer = NULL;
+    hub_note_loss(hub, m->kept_by);
+    seqlog_remove(&hub->kept, m);
     m->kept_by = NULL;
     hub->stats.history_messages--;
     hub->stats.history_bytes -= message_memory(m);
@@ -143,9 +139,8 @@ bool hub_evict(struct hub *hub)
     for (int n = 0; hub->stats.history_bytes > hub->limits.history_bytes; n++) {
         if (n == HUB_STEPS)
             return true;
-        struct topic *t = hub->oldest->kept_by;
+        struct topic *t = seqlog_oldest(&hub->kept)->kept_by;
         struct message *m = history_take_oldest(&t->history);
-        assert(m == hub->oldest);
         kept_drop(hub, m);
         hub->stats.evicted++;
         hub_topic_release(hub, t);
@@ -153,27 +148,45 @@ bool hub_evict(struct hub *hub)
     return false;
 }
 
+/* It cannot be kept, so nothing before it can: a hole in the middle of a history would be silent loss. */
+static void hub_keep_none(struct hub *hub, struct topic *t, const struct message *m)
+{
+    while (t->history.count > 0)
+        kept_drop(hub, history_take_oldest(&t->history));
+    history_set_mark(&t->history, m->seq);
+    hub_note_loss(hub, t);
+}
+
 void hub_keep(struct hub *hub, struct topic *t, struct message *m)
 {
     if (t->max_history == 0 || message_memory(m) > hub->limits.history_bytes) {
-        while (t->history.count > 0) /* a hole in the middle of a history would be silent loss */
-            kept_drop(hub, history_take_oldest(&t->history));
-        history_set_mark(&t->history, m->seq);
+        hub_keep_none(hub, t, m);
         return;
     }
     struct message *out = NULL;
-    if (history_put(&t->history, message_ref(m), t->max_history, &out) < 0) {
-        message_unref(out); /* it is m: not kept, and the mark says so */
+    if (seqlog_append(&hub->kept, m) < 0) {
+        hub_keep_none(hub, t, m);
         return;
     }
+    m->kept_by = t;
+    if (history_put(&t->history, message_ref(m), t->max_history, &out) < 0) {
+        seqlog_remove(&hub->kept, m);
+        m->kept_by = NULL;
+        message_unref(out); /* it is m */
+        hub_keep_none(hub, t, m);
+        return;
+    }
+    hub->stats.history_messages++;
+    hub->stats.history_bytes += message_memory(m);
     if (out != NULL)
         kept_drop(hub, out);
-    kept_link(hub, t, m);
 }
 
 void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq)
 {
-    hub->horizons[rule_index(hub, rule)] = seq; /* the newest of all seqs, so surely the highest */
+    struct rule_losses *l = &hub->losses[hub_rule_index(hub, rule)];
+    l->horizon = l->highest = seq; /* the newest of all seqs, so surely the highest */
+    l->horizon_no = ++hub->loss_count;
 }
 
 uint64_t hub_mark(struct hub *hub, const char *name, size_t len)
@@ -181,7 +194,7 @@ uint64_t hub_mark(struct hub *hub, const char *name, size_t len)
     struct topic *t = hub_topic_find(hub, name, len, hash_bytes(name, len));
     if (t != NULL)
         return t->history.mark;
-    return hub->horizons[rule_index(hub, rules_find(hub->rules, name, len))];
+    return hub->losses[hub_rule_index(hub, rules_find(hub->rules, name, len))].horizon;
 }
 
 /* ---- expiry, a slice of topics at a time */

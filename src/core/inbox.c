@@ -80,3 +80,11 @@ size_t inbox_take(struct inbox *in, struct message **out, size_t max, bool *ret_
     pthread_mutex_unlock(&in->lock);
     return n;
 }
+
+uint64_t inbox_first_seq(struct inbox *in)
+{
+    pthread_mutex_lock(&in->lock);
+    uint64_t seq = in->count == 0 ? 0 : in->ring[in->head & (in->cap - 1)]->seq;
+    pthread_mutex_unlock(&in->lock);
+    return seq;
+}

@@ -40,6 +40,9 @@ bool inbox_push(struct inbox *in, struct message *m);
  * Returns how many. The reactor's own thread. */
 size_t inbox_take(struct inbox *in, struct message **out, size_t max, bool *ret_relieved);
 
+/* The seq of the oldest message in it; 0 when empty. */
+uint64_t inbox_first_seq(struct inbox *in);
+
 static inline bool inbox_has_mail(struct inbox *in)
 {
     return atomic_load_explicit(&in->has_mail, memory_order_acquire);

@@ -17,9 +17,7 @@ struct message {
     uint64_t time_ms;      /* when it was published, wall clock: for people */
     uint64_t born_ms;      /* the same on the monotonic clock: what its age is counted from */
     uint64_t topic_hash;
-    struct message *older; /* the hub's list of all kept messages, in seq order: the hub's, under its lock */
-    struct message *newer;
-    struct topic *kept_by; /* whose history holds it; NULL: nobody's */
+    struct topic *kept_by; /* whose history holds it; NULL: nobody's. The hub's, under its lock */
     uint8_t payload_kind;  /* enum rule_payload: how it looks in JSON forms, and which WebSocket opcode it gets */
     uint8_t on_slow;       /* enum rule_on_slow */
     uint8_t topic_len;

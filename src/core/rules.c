@@ -127,6 +127,12 @@ const struct rule *rules_at(const struct rules *r, size_t index)
     return &r->entries[index].rule;
 }
 
+struct slice rules_topics_at(const struct rules *r, size_t index)
+{
+    assert(index < r->count);
+    return r->entries[index].topics;
+}
+
 size_t rules_index(const struct rules *r, const struct rule *rule)
 {
     for (size_t i = 0; i < r->count; i++)

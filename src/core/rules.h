@@ -50,6 +50,9 @@ const struct rule *rules_at(const struct rules *r, size_t index);
 /* The place of a rule that rules_find() gave; rules_count() for the built-in one. */
 size_t rules_index(const struct rules *r, const struct rule *rule);
 
+/* Which topics the i-th rule is for: its pattern with `*` for each {sub}. Borrowed. */
+struct slice rules_topics_at(const struct rules *r, size_t i);
+
 /* As pattern_error(), with the level `{sub}` allowed. NULL if fine. */
 const char *rules_pattern_error(const char *pattern, size_t len);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/catchup.h"
 #include "core/pattern_index.h"
 
 #define PAIRS_FROM 16 /* subscriptions of one subscriber from which looking one up by walking them all costs too much */
@@ -40,6 +41,8 @@ int sub_table_init(struct sub_table *t, struct hub *hub, unsigned reactor, const
     map_init(&t->topics, feed_equals);
     map_init(&t->pairs, pair_equals);
     memcpy(t->encoders, encoders, sizeof t->encoders);
+    list_init(&t->catching_up);
+    list_init(&t->parked);
     t->patterns = pattern_index_new();
     return t->patterns == NULL ? -ENOMEM : 0;
 }
@@ -249,6 +252,7 @@ bool unsubscribe(struct subscriber *s, struct slice name, bool is_pattern)
 
 void subscriber_done(struct subscriber *s)
 {
+    catchup_end(s);
     while (!list_is_empty(&s->subscriptions))
         subscription_end(LIST_ENTRY(s->subscriptions.next, struct subscription, node));
 }

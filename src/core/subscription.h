@@ -19,13 +19,14 @@ struct subscription;
 struct feed;
 
 /* The wire forms of a message: each is encoded at most once per reactor, and shared by all subscribers who speak it. */
-enum wire_form { WIRE_WS_PLAIN, WIRE_RESP2, WIRE_RESP3, WIRE_RESP2_STAR, WIRE_RESP3_STAR, WIRE_FORMS };
+enum wire_form { WIRE_WS_PLAIN, WIRE_SSE, WIRE_RESP2, WIRE_RESP3, WIRE_RESP2_STAR, WIRE_RESP3_STAR, WIRE_FORMS };
 
 struct wire_encoder { /* filled in by transport/ */
     /* An upper bound of what encode() writes, in bytes. */
-    uint32_t (*bound)(const struct message *m, const struct feed *f);
-    /* Write the wire form; returns its bytes. Pure: no allocation, no failure. */
-    uint32_t (*encode)(struct message *m, const struct feed *f, uint8_t *out);
+    uint32_t (*bound)(struct message *m, const struct feed *f);
+    /* Write the wire form; returns its bytes. epoch is the hub's. f is NULL for forms that are not per_feed, when they are read from
+     * history. Pure: no allocation, no failure. */
+    uint32_t (*encode)(struct message *m, const struct feed *f, const char *epoch, uint8_t *out);
     /* The form names the subscription (Redis' pmessage names the pattern), so a pattern's feed has its own encoding, and a message that
      * matches two subscriptions of one subscriber comes twice. */
     bool per_feed;
@@ -34,7 +35,14 @@ struct wire_encoder { /* filled in by transport/ */
 /* Filled in by each transport; core calls nothing else above it. deliver() is called from the fan-out's walk: it may mark its connection
  * closed, it must not subscribe or unsubscribe. The slices are borrowed: whoever keeps one refs its chunk. */
 struct subscriber_ops {
-    void (*deliver)(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes);
+    /* first_seq: of the first message in the slices; a subscriber that does not take them any more falls behind from just before it
+     * (catchup_start()). count 0: memory ran out, they are lost to it unless it falls behind as well. */
+    void (*deliver)(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq);
+    /* The rest is for subscribers that catch up (core/catchup.h); may be NULL for those who never do. */
+    void (*replay)(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes); /* messages read from history */
+    bool (*is_full)(struct subscriber *s); /* stop reading for it, until catchup_wake() */
+    bool (*on_gap)(struct subscriber *s, uint64_t after_seq); /* messages after this seq are missing; false: it ends, read no more for it */
+    void (*on_level)(struct subscriber *s, uint64_t seq); /* it has everything up to seq, and is live from there */
 };
 
 struct subscription { /* 64 bytes: one cache line for the walk */
@@ -55,6 +63,7 @@ struct subscriber { /* embedded in a connection's state; subscriber_init() */
     uint32_t count;
     uint8_t form;                /* enum wire_form */
     bool first_used;
+    struct catchup *catchup;     /* it reads history and gets nothing live; NULL: it is live */
     struct gather *gather;       /* what the batch being walked has for it, if it has several subscriptions */
     struct subscription first;   /* most have one: it costs no allocation */
 };
@@ -77,6 +86,8 @@ struct sub_table { /* one per reactor */
     struct pattern_index *patterns; /* of struct feed */
     struct map pairs;               /* (subscriber, feed) -> subscription, for subscribers with many */
     struct wire_encoder encoders[WIRE_FORMS];
+    struct list catching_up;        /* struct catchup with work to do */
+    struct list parked;             /* struct catchup whose connections are full */
     uint64_t subscriptions;
     uint64_t lost_batches; /* times that memory ran out in the fan-out */
 };

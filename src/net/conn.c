@@ -30,7 +30,7 @@ struct conn *conn_new(struct loop *l, int fd, const struct conn_ops *ops, void *
 
 static void conn_watch(struct conn *c)
 {
-    int want = (c->paused ? 0 : EV_READ) | (c->outq != NULL && !c->is_dirty ? EV_WRITE : 0);
+    int want = (c->paused != 0 ? 0 : EV_READ) | (c->outq != NULL && !c->is_dirty ? EV_WRITE : 0);
     if (c->closed || (ev_is_active(&c->io) && (c->io.events & (EV_READ | EV_WRITE)) == want) ||
         (!ev_is_active(&c->io) && want == 0))
         return;
@@ -225,13 +225,19 @@ static void on_io(struct ev_loop *ev, ev_io *w, int events)
     struct conn *c = HLY_CONTAINER_OF(w, struct conn, io);
     if (events & EV_WRITE)
         conn_flush(c);
-    if ((events & EV_READ) && !c->closed && !c->paused)
+    if ((events & EV_READ) && !c->closed && c->paused == 0)
         conn_read(c);
 }
 
-void conn_pause(struct conn *c, bool paused)
+void conn_pause(struct conn *c, enum conn_pause why)
 {
-    c->paused = paused;
+    c->paused |= (uint8_t)why;
+    conn_watch(c);
+}
+
+void conn_resume(struct conn *c, enum conn_pause why)
+{
+    c->paused &= (uint8_t)~why;
     conn_watch(c);
 }
 
@@ -270,7 +276,7 @@ void conn_finish(struct conn *c, uint64_t linger_ms)
         return;
     conn_set_timer(c, linger_ms);
     c->finishing = true;
-    conn_pause(c, false);
+    conn_resume(c, (enum conn_pause)c->paused);
     if (c->outq == NULL)
         conn_shut(c);
 }
@@ -285,7 +291,7 @@ void conn_end(struct conn *c, uint64_t linger_ms)
     }
     conn_set_timer(c, linger_ms);
     c->finishing = c->ending = true;
-    conn_pause(c, false);
+    conn_resume(c, (enum conn_pause)c->paused);
 }
 
 void conn_close(struct conn *c)

@@ -28,6 +28,12 @@ struct conn_ops { /* filled in by transport/; an owner may change during a conne
 
 struct outq;
 
+enum conn_pause { /* why a connection is not read */
+    CONN_PAUSE_BUSY = 1,    /* its last request is being worked on */
+    CONN_PAUSE_HUB = 2,     /* it publishes, and the hub is congested */
+    CONN_PAUSE_REPLIES = 4, /* too many of its answers wait */
+};
+
 struct conn {
     ev_io io; /* io.fd is the socket; -1 when closed */
     struct loop *loop;
@@ -39,7 +45,7 @@ struct conn {
     struct list node;         /* in loop->dirty or loop->closing */
     struct list all;          /* in loop->conns */
     bool closed;
-    bool paused;    /* not read */
+    uint8_t paused; /* enum conn_pause: not read while any bit is set */
     bool finishing; /* conn_finish() was called: input is discarded */
     bool ending;    /* conn_end() was called: close when all is written */
     bool shut;      /* our direction is shut down */
@@ -63,8 +69,9 @@ void conn_write_later(struct conn *c, const void *bytes, size_t len);
 /* Bytes that wait. */
 uint64_t conn_waiting(const struct conn *c);
 
-/* Stop and go on reading. */
-void conn_pause(struct conn *c, bool paused);
+/* Stop reading for a reason, and go on when the last reason has gone. */
+void conn_pause(struct conn *c, enum conn_pause why);
+void conn_resume(struct conn *c, enum conn_pause why);
 
 /* Call on_timer() once, about after_ms from now; a new call moves it. 0 stops it. */
 void conn_set_timer(struct conn *c, uint64_t after_ms);

@@ -340,11 +340,10 @@ static void query_done(struct query *q)
 static bool query_parse(struct http_client *h, const struct http1_request *rq, struct query *q)
 {
     struct slice key, value;
-    size_t pos = 0, used = 0;
+    size_t pos = 0;
     int r = -ENOMEM;
-    q->scratch = malloc(rq->query.len + 2);
-    while (q->scratch != NULL && (r = http1_query_next(rq->query, &pos, q->scratch + used, &key, &value)) == 1) {
-        used = (size_t)(value.ptr + value.len - q->scratch); /* keep it: the next pair goes behind it */
+    q->scratch = malloc(rq->query.len + 2); /* each pair is decoded to where it lies in the query */
+    while (q->scratch != NULL && (r = http1_query_next(rq->query, &pos, q->scratch, &key, &value)) == 1) {
         if (slice_equals(key, "topic"))
             q->topic = value;
         else if (slice_equals(key, "pattern"))

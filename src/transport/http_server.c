@@ -92,7 +92,7 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len);
 
 static void http_resume(struct http_client *h)
 {
-    conn_pause(h->conn, false);
+    conn_resume(h->conn, CONN_PAUSE_BUSY);
     struct buf rest = h->rest;
     h->rest = (struct buf){ 0 };
     if (rest.len > 0)
@@ -184,7 +184,7 @@ static void http_keep_rest(struct http_client *h, const uint8_t *data, size_t le
 {
     if (len > 0 && buf_append(&h->rest, data, len) < 0)
         conn_fail(h->conn, ENOMEM);
-    conn_pause(h->conn, true);
+    conn_pause(h->conn, CONN_PAUSE_BUSY);
 }
 
 static void http_process(struct http_client *h, uint8_t *data, size_t len)

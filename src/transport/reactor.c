@@ -4,9 +4,11 @@
 #include <openssl/rand.h>
 #include <stdlib.h>
 
+#include "core/catchup.h"
 #include "transport/encoders.h"
 #include "transport/resp_client.h"
 
+#define CATCHUP_STEPS_PER_TURN 16 /* slices of history read for those who are behind */
 #define BATCHES_PER_TURN 8 /* then the sockets are looked at again: publishers and readers take turns */
 
 static void on_wake(void *ctx) /* any thread */
@@ -34,8 +36,9 @@ static bool on_turn(void *ctx)
         for (size_t i = 0; i < count; i++)
             message_unref(batch[i]);
     }
+    bool more = catchup_run(&r->table, &r->loop.chunks, CATCHUP_STEPS_PER_TURN);
     resume_paused(r);
-    return hub_has_mail(r->hub, r->index);
+    return more || hub_has_mail(r->hub, r->index);
 }
 
 int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engine *engine, struct rules *rules,

@@ -16,6 +16,7 @@
 #define RESP_SPARE_SLOTS 1024
 
 static const struct conn_ops resp_conn_ops;
+static void on_drained(struct conn *conn);
 
 /* ---- slots */
 
@@ -102,10 +103,13 @@ void resp_slot_ready(struct resp_slot *s)
 {
     s->ready = true;
     struct resp_client *c = s->client;
-    if (c == NULL)
+    if (c == NULL) {
         slot_free(s);
-    else if (!c->in_commands)
+    } else if (!c->in_commands) {
         resp_flush(c);
+        if (!c->conn->closed && conn_waiting(c->conn) == 0)
+            on_drained(c->conn);
+    }
 }
 
 void resp_error(struct resp_call *call, const char *fmt, ...)
@@ -133,47 +137,44 @@ static void resp_process(struct resp_client *c, uint8_t *data, size_t len);
 
 static bool resp_is_paused(const struct resp_client *c)
 {
-    return c->is_paused || c->replies_paused;
+    return c->conn->paused != 0;
 }
 
 static void resp_go_on(struct resp_client *c)
 {
     if (resp_is_paused(c) || c->closing || c->conn->closed)
         return;
-    conn_pause(c->conn, false);
     resp_process(c, NULL, 0);
 }
 
 static void on_resume(struct paused *p)
 {
     struct resp_client *c = HLY_CONTAINER_OF(p, struct resp_client, paused);
-    c->is_paused = false;
+    conn_resume(c->conn, CONN_PAUSE_HUB);
     resp_go_on(c);
 }
 
 void resp_pause_if_congested(struct resp_client *c)
 {
-    if (c->is_paused || !hub_is_congested(c->reactor->hub))
+    if ((c->conn->paused & CONN_PAUSE_HUB) != 0 || !hub_is_congested(c->reactor->hub))
         return;
-    c->is_paused = true;
-    conn_pause(c->conn, true);
+    conn_pause(c->conn, CONN_PAUSE_HUB);
     reactor_pause_publisher(c->reactor, &c->paused);
 }
 
 static void pause_if_replies_wait(struct resp_client *c)
 {
-    if (c->replies_paused || (conn_waiting(c->conn) <= c->reactor->settings->max_backend_outq && c->slot_count < RESP_MAX_SLOTS))
+    if ((c->conn->paused & CONN_PAUSE_REPLIES) != 0 || (conn_waiting(c->conn) <= c->reactor->settings->max_backend_outq && c->slot_count < RESP_MAX_SLOTS))
         return;
-    c->replies_paused = true;
-    conn_pause(c->conn, true);
+    conn_pause(c->conn, CONN_PAUSE_REPLIES);
 }
 
 static void on_drained(struct conn *conn)
 {
     struct resp_client *c = conn->owner;
-    if (!c->replies_paused || c->slot_count >= RESP_MAX_SLOTS)
+    if ((c->conn->paused & CONN_PAUSE_REPLIES) == 0 || c->slot_count >= RESP_MAX_SLOTS)
         return;
-    c->replies_paused = false;
+    conn_resume(c->conn, CONN_PAUSE_REPLIES);
     resp_go_on(c);
 }
 

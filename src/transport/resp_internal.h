@@ -23,8 +23,6 @@ struct resp_client {
     int proto;  /* 2 or 3 */
     bool star;  /* it subscribed to `*`, and is told `*` where its pattern is `**` */
     bool in_commands;    /* resp_process() is on the stack: replies are written when it ends */
-    bool is_paused;      /* while the hub is congested */
-    bool replies_paused; /* while too many replies wait */
     bool closing;        /* QUIT: nothing more is read */
 };
 

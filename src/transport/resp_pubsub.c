@@ -14,8 +14,9 @@ static const struct rule_client backend = { .is_backend = true };
 
 /* ---- delivering */
 
-static void resp_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+static void resp_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
 {
+    (void)first_seq; /* RESP has no cursor to fall back to */
     struct resp_client *c = HLY_CONTAINER_OF(s, struct resp_client, sub);
     const struct settings *set = c->reactor->settings;
     static struct log_gate gate;

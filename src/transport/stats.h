@@ -27,6 +27,7 @@
     C(client_messages, "messages received from WebSocket clients") \
     C(pings, "pings sent") \
     C(closed_idle, "WebSockets closed because nothing came from them (4408)") \
+    C(fell_behind, "times that a subscriber over limits.outq fell behind, to catch up from history") \
     C(closed_slow, "subscribers closed over limits.outq or limits.outq_total (1013)") \
     C(closed_protocol, "WebSockets closed because the peer broke the protocol (1002, 1007)") \
     C(closed_too_big, "WebSockets closed over limits.message (1009)") \

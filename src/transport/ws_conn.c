@@ -108,6 +108,8 @@ void ws_conn_send(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, si
     uint8_t header[WS_FRAME_HEADER_OUT_MAX];
     conn_write_later(ws->conn, header, ws_frame_write_header(header, opcode, 0, len));
     conn_write_later(ws->conn, payload, len);
+    if (conn_waiting(ws->conn) > ws->reactor->settings->max_outq) /* it asks and does not read: it is not read either */
+        conn_pause(ws->conn, CONN_PAUSE_REPLIES);
 }
 
 /* ---- receiving */
@@ -197,6 +199,14 @@ static void on_timer(struct conn *c)
     ws_set_timer(ws);
 }
 
+static void on_drained(struct conn *c)
+{
+    struct ws_conn *ws = c->owner;
+    conn_resume(c, CONN_PAUSE_REPLIES);
+    if (ws->handler->on_drained != NULL)
+        ws->handler->on_drained(ws);
+}
+
 static void on_stop(struct conn *c)
 {
     struct ws_conn *ws = c->owner;
@@ -216,4 +226,4 @@ static void on_end(struct conn *c)
     ws->handler->on_end(ws);
 }
 
-static const struct conn_ops ws_conn_ops = { .on_read = on_read, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };
+static const struct conn_ops ws_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };

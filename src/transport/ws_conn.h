@@ -16,6 +16,8 @@ struct ws_conn;
 struct ws_handler { /* what the door above does */
     /* A whole message; payload is borrowed. */
     void (*on_message)(struct ws_conn *ws, bool is_text, const uint8_t *payload, size_t len);
+    /* What waited has been written; may be NULL. */
+    void (*on_drained)(struct ws_conn *ws);
     /* The last call: free what embeds the ws_conn. ws_conn_done() has been called. */
     void (*on_end)(struct ws_conn *ws);
     /* Nothing unsolicited: no pings, and an idle timeout of at least 100 s (for test suites). */

@@ -2,15 +2,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "core/topic_name.h"
+#include "core/catchup.h"
 #include "proto/ws_handshake.h"
 #include "transport/publish.h"
+#include "transport/wish.h"
 #include "transport/ws_conn.h"
 
 struct ws_subscriber {
@@ -19,41 +18,73 @@ struct ws_subscriber {
     struct list publishing;       /* struct ws_publish on their way */
     struct paused *paused;        /* NULL, or why it is not read */
     char *publish_topic;          /* where its frames go; NULL: nowhere */
-    struct ws_opening *opening;   /* while its subscriptions are on their way */
+    struct buf answer;            /* the 101, while its subscriptions are on their way */
+    bool is_opening;
+    bool has_ended;               /* the connection has gone meanwhile */
 };
 
 static const struct rule_client anyone = { 0 }; /* who has no token */
 
 /* ---- receiving messages from the hub */
 
-static void ws_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+static void lost(struct ws_subscriber *w)
+{
+    stat_add(&w->ws.reactor->stats.closed_lost, 1);
+    ws_conn_close(&w->ws, WS_CLOSE_GAP, "messages were lost: fetch the state anew and reconnect");
+}
+
+/* Its queue is full: it reads on from history when the queue is empty. */
+static void fall_behind(struct ws_subscriber *w, uint64_t first_seq)
+{
+    static struct log_gate gate;
+    struct reactor *r = w->ws.reactor;
+    stat_add(&r->stats.fell_behind, 1);
+    log_limited(&gate, LOG_LEVEL_INFO, "fell_behind",
+                "a WebSocket does not read as fast as it is sent to and catches up from history; outq_bytes=%" PRIu64
+                " limits.outq=%" PRIu64,
+                conn_waiting(w->ws.conn), r->settings->max_outq);
+    if (catchup_start(&w->sub, first_seq - 1, true, CATCHUP_LAST_NONE) < 0)
+        lost(w);
+}
+
+static void ws_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
 {
     struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
     struct conn *c = w->ws.conn;
     if (HLY_UNLIKELY(!ws_conn_is_open(&w->ws)))
         return; /* OPENING: nothing is promised before the 101 */
-    if (HLY_UNLIKELY(count == 0)) {
-        stat_add(&w->ws.reactor->stats.closed_lost, 1);
-        ws_conn_close(&w->ws, WS_CLOSE_GAP, "messages were lost: fetch the state anew and reconnect");
-        return;
-    }
-    if (HLY_UNLIKELY(c->outq != NULL)) {
+    if (HLY_UNLIKELY(c->outq != NULL || count == 0)) {
         const struct settings *set = w->ws.reactor->settings;
-        if (conn_waiting(c) + bytes > set->max_outq || c->loop->chunks.live_bytes > set->max_outq_total) {
-            static struct log_gate gate;
-            stat_add(&w->ws.reactor->stats.closed_slow, 1);
-            log_limited(&gate, LOG_LEVEL_INFO, "slow_subscriber",
-                        "a WebSocket does not read as fast as it is sent to: closed with 1013; outq_bytes=%" PRIu64
-                        " limits.outq=%" PRIu64,
-                        conn_waiting(c), set->max_outq);
-            ws_conn_close(&w->ws, WS_CLOSE_TRY_LATER, "you do not read as fast as messages come: reconnect");
+        if (count == 0 || conn_waiting(c) + bytes > set->max_outq || c->loop->chunks.live_bytes > set->max_outq_total) {
+            fall_behind(w, first_seq);
             return;
         }
     }
     conn_send(c, slices, count, bytes);
 }
 
-static const struct subscriber_ops ws_subscriber_ops = { .deliver = ws_deliver };
+static void ws_replay(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+{
+    struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
+    if (ws_conn_is_open(&w->ws))
+        conn_send(w->ws.conn, slices, count, bytes);
+}
+
+static bool ws_is_full(struct subscriber *s)
+{
+    return HLY_CONTAINER_OF(s, struct ws_subscriber, sub)->ws.conn->outq != NULL;
+}
+
+static bool ws_on_gap(struct subscriber *s, uint64_t after_seq)
+{
+    (void)after_seq; /* the payload alone is sent here: there is no place for a cursor */
+    lost(HLY_CONTAINER_OF(s, struct ws_subscriber, sub));
+    return false;
+}
+
+static const struct subscriber_ops ws_subscriber_ops = {
+    .deliver = ws_deliver, .replay = ws_replay, .is_full = ws_is_full, .on_gap = ws_on_gap
+};
 
 /* ---- publishing */
 
@@ -86,7 +117,7 @@ static void on_resume(struct paused *p)
 {
     struct ws_paused *wp = HLY_CONTAINER_OF(p, struct ws_paused, paused);
     wp->w->paused = NULL;
-    conn_pause(wp->w->ws.conn, false);
+    conn_resume(wp->w->ws.conn, CONN_PAUSE_HUB);
     free(wp);
 }
 
@@ -101,7 +132,7 @@ static void pause_if_congested(struct ws_subscriber *w)
     *wp = (struct ws_paused){ .paused = { .resume = on_resume }, .w = w };
     list_init(&wp->paused.node);
     w->paused = &wp->paused;
-    conn_pause(w->ws.conn, true);
+    conn_pause(w->ws.conn, CONN_PAUSE_HUB);
     reactor_pause_publisher(r, &wp->paused);
 }
 
@@ -152,172 +183,23 @@ static void ws_subscriber_free(struct ws_subscriber *w)
     free(w);
 }
 
-static void opening_orphan(struct ws_opening *o);
-
 static void on_end(struct ws_conn *ws)
 {
     struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
-    if (w->opening != NULL)
-        opening_orphan(w->opening); /* frees w when the last answer is there */
+    if (w->is_opening)
+        w->has_ended = true; /* freed when the last answer is there */
     else
         ws_subscriber_free(w);
 }
 
-static const struct ws_handler ws_subscriber_handler = { .on_message = on_message, .on_end = on_end };
-
-/* ---- opening: what the URL asks for */
-
-struct wish { /* the query, parsed and checked */
-    struct slice *topics;
-    size_t count;
-    size_t cap;
-    char *scratch; /* holds the decoded names */
-    bool may_publish;
-};
-
-static void wish_done(struct wish *w)
+static void on_drained(struct ws_conn *ws)
 {
-    free(w->topics);
-    free(w->scratch);
+    catchup_wake(&HLY_CONTAINER_OF(ws, struct ws_subscriber, ws)->sub);
 }
 
-HLY_PRINTF(4, 5)
-static bool refuse(struct http_client *h, _Atomic uint64_t *counter, unsigned status, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    stat_add(counter, 1);
-    http_reply_text(h, status, NULL, "%s", text);
-    return false;
-}
+static const struct ws_handler ws_subscriber_handler = { .on_message = on_message, .on_drained = on_drained, .on_end = on_end };
 
-static bool wish_add_topic(struct http_client *h, struct wish *w, struct slice name)
-{
-    struct reactor *r = http_reactor(h);
-    char quoted[96];
-    const char *bad = pattern_error(name.ptr, name.len);
-    if (bad != NULL)
-        return refuse(h, &r->stats.handshakes_bad_topic, 400, "Bad topic '%s': %s.",
-                      log_quote(quoted, sizeof quoted, name.ptr, name.len), bad);
-    if (w->count == r->settings->max_subscriptions)
-        return refuse(h, &r->stats.handshakes_bad_topic, 400, "One connection may have %" PRIu32 " subscriptions (limits.subscriptions).",
-                      r->settings->max_subscriptions);
-    if (w->count == w->cap) {
-        size_t cap = w->cap == 0 ? 8 : w->cap * 2;
-        struct slice *topics = realloc(w->topics, cap * sizeof *topics);
-        if (topics == NULL)
-            return refuse(h, &r->stats.handshakes_bad_topic, 503, "Out of memory, try again later.");
-        w->topics = topics;
-        w->cap = cap;
-    }
-    w->topics[w->count++] = name;
-    return true;
-}
-
-static bool wish_parse(struct http_client *h, const struct http1_request *rq, struct wish *w)
-{
-    struct stats *stats = &http_reactor(h)->stats;
-    struct slice key, value;
-    size_t pos = 0, used = 0;
-    int r;
-    w->scratch = malloc(rq->query.len + 2);
-    if (w->scratch == NULL)
-        return refuse(h, &stats->handshakes_bad_topic, 503, "Out of memory, try again later.");
-    while ((r = http1_query_next(rq->query, &pos, w->scratch + used, &key, &value)) == 1) {
-        if (slice_equals(key, "topic")) {
-            used = (size_t)(value.ptr + value.len - w->scratch); /* keep it: the next pair goes behind it */
-            if (!wish_add_topic(h, w, value))
-                return false;
-        } else if (slice_equals(key, "after") || slice_equals(key, "last")) {
-            return refuse(h, &stats->handshakes_bad_topic, 400, "'%.*s' is not supported by this version: connect without it.",
-                          (int)key.len, key.ptr);
-        }
-    }
-    if (r < 0)
-        return refuse(h, &stats->handshakes_bad_topic, 400, "The query has a broken %%-escape.");
-    return true;
-}
-
-/* All of the topics must be open to subscribe to; or one topic to publish to. */
-static bool wish_is_allowed(struct http_client *h, struct wish *w, bool is_bare)
-{
-    struct reactor *r = http_reactor(h);
-    char quoted[96];
-    if (w->count == 0 && !is_bare)
-        return refuse(h, &r->stats.handshakes_bad_topic, 400, "Name a topic: /ws?topic=NAME (repeat it for several).");
-    struct slice *only = w->count == 1 && !topic_name_is_pattern(w->topics[0].ptr, w->topics[0].len) ? &w->topics[0] : NULL;
-    w->may_publish = only != NULL && rules_allow(r->rules, &anyone, RULE_PUBLISH, only->ptr, only->len);
-    for (size_t i = 0; i < w->count; i++) {
-        if (rules_allow(r->rules, &anyone, RULE_SUBSCRIBE, w->topics[i].ptr, w->topics[i].len))
-            continue;
-        if (w->may_publish) {
-            w->count = 0; /* it receives nothing */
-            return true;
-        }
-        return refuse(h, &r->stats.handshakes_forbidden, 403, "Subscribing to '%s' is not allowed here.",
-                      log_quote(quoted, sizeof quoted, w->topics[i].ptr, w->topics[i].len));
-    }
-    return true;
-}
-
-/* ---- opening: subscriptions on their way */
-
-struct opening_step {
-    struct engine_subscribe subscribe;
-    struct ws_opening *opening;
-};
-
-struct ws_opening {
-    struct ws_subscriber *w;
-    struct buf answer; /* the 101 */
-    size_t waiting;    /* steps without an answer, and one for whoever starts them */
-    bool failed;
-    bool orphaned;     /* the connection has gone */
-    struct opening_step steps[];
-};
-
-static void opening_orphan(struct ws_opening *o)
-{
-    o->orphaned = true;
-}
-
-static void opening_complete(struct ws_opening *o)
-{
-    struct ws_subscriber *w = o->w;
-    w->opening = NULL;
-    if (o->orphaned) {
-        ws_subscriber_free(w);
-    } else if (o->failed) {
-        static const char why[] = "The server is at limits.topics or limits.patterns, or out of memory: try again later.\n";
-        HLY_CLEANUP(buf_done) struct buf out = { 0 };
-        http1_write_head(&out, 503, false, "text/plain; charset=utf-8", sizeof why - 1, "Retry-After: 5\r\n");
-        buf_str(&out, why);
-        conn_write(w->ws.conn, out.data, out.len);
-        ws_conn_fail(&w->ws, WS_CLOSE_TRY_LATER, "");
-    } else {
-        conn_pause(w->ws.conn, false);
-        conn_write(w->ws.conn, o->answer.data, o->answer.len);
-        ws_conn_open(&w->ws);
-    }
-    buf_done(&o->answer);
-    free(o);
-}
-
-static void opening_step_done(struct ws_opening *o)
-{
-    if (--o->waiting == 0)
-        opening_complete(o);
-}
-
-static void on_subscribed(struct engine_subscribe *s)
-{
-    struct ws_opening *o = HLY_CONTAINER_OF(s, struct opening_step, subscribe)->opening;
-    o->failed |= s->result < 0;
-    opening_step_done(o);
-}
+/* ---- opening */
 
 /* The first subprotocol that is offered: it names the application's payload, which we carry and do not look into. Browsers refuse a
  * handshake that answers none of their offers. */
@@ -349,46 +231,58 @@ static struct ws_subscriber *ws_subscriber_new(struct reactor *r, const struct w
     return w;
 }
 
-static void opening_start(struct ws_opening *o, const struct wish *wish)
+static void refuse_late(struct ws_subscriber *w) /* HTTP has gone already: it is answered by hand */
 {
-    struct reactor *r = o->w->ws.reactor;
-    struct conn *conn = o->w->ws.conn;
-    o->waiting = wish->count + 1;
-    conn_pause(conn, true);
-    for (size_t i = 0; i < wish->count; i++) {
-        o->steps[i].opening = o;
-        o->steps[i].subscribe =
-            (struct engine_subscribe){ .subscriber = &o->w->sub,
-                                       .name = wish->topics[i],
-                                       .is_pattern = topic_name_is_pattern(wish->topics[i].ptr, wish->topics[i].len),
-                                       .done = on_subscribed };
-        r->engine->subscribe(r->engine, &o->steps[i].subscribe);
+    static const char why[] = "The server is at limits.topics or limits.patterns, or out of memory: try again later.\n";
+    HLY_CLEANUP(buf_done) struct buf out = { 0 };
+    http1_write_head(&out, 503, false, "text/plain; charset=utf-8", sizeof why - 1, "Retry-After: 5\r\n");
+    buf_str(&out, why);
+    conn_write(w->ws.conn, out.data, out.len);
+    ws_conn_fail(&w->ws, WS_CLOSE_TRY_LATER, "");
+}
+
+/* Every subscription is in force. */
+static void on_opened(void *ctx, struct wish *wish, bool failed, uint64_t seq)
+{
+    struct ws_subscriber *w = ctx;
+    struct buf answer = w->answer;
+    w->answer = (struct buf){ 0 };
+    w->is_opening = false;
+    if (w->has_ended) {
+        ws_subscriber_free(w);
+    } else if (failed || (w->sub.count > 0 && wish_begin(wish, &w->sub, seq, &seq) < 0)) {
+        refuse_late(w);
+    } else {
+        conn_resume(w->ws.conn, CONN_PAUSE_BUSY);
+        conn_write(w->ws.conn, answer.data, answer.len);
+        ws_conn_open(&w->ws);
     }
-    opening_step_done(o);
+    buf_done(&answer);
 }
 
 void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, bool is_bare)
 {
     struct reactor *r = http_reactor(h);
     HLY_CLEANUP(wish_done) struct wish wish = { 0 };
-    if (!wish_parse(h, rq, &wish) || !wish_is_allowed(h, &wish, is_bare))
+    if (!wish_parse(h, rq, (struct slice){ 0 }, &wish) || !wish_is_allowed(h, &wish, true, is_bare))
         return;
-    struct ws_opening *o = calloc(1, sizeof *o + wish.count * sizeof o->steps[0]);
-    if (o != NULL) {
-        o->w = ws_subscriber_new(r, &wish);
-        ws_handshake_write(&o->answer, rq, choose_protocol(rq), NULL);
-    }
-    if (o == NULL || o->w == NULL || o->answer.failed) {
-        if (o != NULL) {
-            free(o->w);
-            buf_done(&o->answer);
+    struct ws_subscriber *w = ws_subscriber_new(r, &wish);
+    struct opening *o = w == NULL ? NULL : opening_new(&wish, &w->sub);
+    if (o != NULL)
+        ws_handshake_write(&w->answer, rq, choose_protocol(rq), NULL);
+    if (o == NULL || w->answer.failed) {
+        opening_free(o);
+        if (w != NULL) {
+            buf_done(&w->answer);
+            free(w->publish_topic);
         }
-        free(o);
-        refuse(h, &r->stats.handshakes_bad_topic, 503, "Out of memory, try again later.");
+        free(w);
+        http_reply_text(h, 503, NULL, "Out of memory, try again later.");
         return;
     }
-    o->w->opening = o;
-    ws_conn_init(&o->w->ws, r, http_conn(h), &ws_subscriber_handler);
-    opening_start(o, &wish);
+    w->is_opening = true;
+    ws_conn_init(&w->ws, r, http_conn(h), &ws_subscriber_handler);
+    conn_pause(w->ws.conn, CONN_PAUSE_BUSY);
+    opening_start(o, r, on_opened, w);
     http_upgrade(h);
 }

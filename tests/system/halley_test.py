@@ -732,6 +732,7 @@ class Swarm:
 # ---- running
 
 _tests = []
+_left_out = []
 
 
 def test(function):
@@ -747,6 +748,23 @@ def table(rows):
             _tests.append((name, lambda server, row=row: function(server, *row)))
         return function
     return decorate
+
+
+def needs(*programs):
+    """Leaves the test out where these are not installed; scripts/bootstrap --test installs them."""
+    def decorate(function):
+        missing = [p for p in programs if not shutil.which(p)]
+        if not missing:
+            return test(function)
+        _left_out.append(f"{function.__name__.replace('_', ' ')} (needs {', '.join(missing)})")
+        return function
+    return decorate
+
+
+def run(*args, stdin=b"", env=None):
+    """Run a program to its end; returns (exit code, stdout, stderr)."""
+    done = subprocess.run(args, input=stdin, capture_output=True, timeout=PATIENCE_S, check=False, env=env)
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
 class _Results:
@@ -778,6 +796,8 @@ def main(config=None, **options):
     """Run the tests of this file, or those whose names have a word of the command line in them, with a server of this
     config. That it ends well and has logged no error is a test, too."""
     words = sys.argv[1:]
+    for name in _left_out:
+        print(f"LEFT OUT {name}")
     chosen = [(n, f) for n, f in _tests if not words or any(w in n for w in words)]
     results = _Results()
     server = None

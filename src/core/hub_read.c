@@ -1,0 +1,220 @@
+/* Reading history: what a client is replayed that comes back, and what a subscriber reads that fell behind. */
+#include "core/hub_internal.h"
+
+#include <string.h>
+
+#include "core/topic_name.h"
+
+#define READ_STEPS 1000 /* comparisons under one lock hold, roughly */
+#define MERGE_MAX 16    /* topics whose histories are merged; more are found by walking the log of all messages */
+
+static bool name_matches(const struct hub_name *n, const char *topic, size_t len)
+{
+    if (!n->is_pattern)
+        return n->name.len == len && memcmp(n->name.ptr, topic, len) == 0;
+    return pattern_matches(n->name.ptr, n->name.len, topic, len);
+}
+
+static bool any_matches(const struct hub_name *names, size_t count, const char *topic, size_t len)
+{
+    for (size_t i = 0; i < count; i++)
+        if (name_matches(&names[i], topic, len))
+            return true;
+    return false;
+}
+
+static size_t steps_for(size_t count) /* each step compares with every name */
+{
+    return READ_STEPS / (count + 1) + 16;
+}
+
+/* ---- gaps */
+
+static bool topic_has_gap(struct hub *hub, struct slice name, const struct hub_reader *r)
+{
+    const struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash_bytes(name.ptr, name.len));
+    if (t != NULL)
+        return t->history.mark > r->pos && t->lost_no > r->losses_seen;
+    const struct rule_losses *l = &hub->losses[hub_rule_index(hub, rules_find(hub->rules, name.ptr, name.len))];
+    return l->horizon > r->pos && l->horizon_no > r->losses_seen;
+}
+
+static bool rule_has_gap(const struct rule_losses *l, const struct hub_name *n, const struct hub_reader *r)
+{
+    size_t steps = READ_STEPS;
+    if (l->highest <= r->pos && l->horizon <= r->pos)
+        return false;
+    if (l->horizon > r->pos && l->horizon_no > r->losses_seen)
+        return true; /* which topics died is not remembered: a false gap is better than a silent one */
+    LIST_EACH (it, &l->topics) {
+        const struct topic *t = LIST_ENTRY(it, struct topic, lost);
+        if (t->lost_no <= r->losses_seen)
+            return false; /* the rest was looked at last time */
+        if (t->history.mark > r->pos && pattern_matches(n->name.ptr, n->name.len, t->name, t->name_len))
+            return true;
+        if (--steps == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool rule_touches(struct hub *hub, size_t rule, const struct hub_name *n)
+{
+    if (rule == rules_count(hub->rules))
+        return true;
+    struct slice p = rules_topics_at(hub->rules, rule);
+    return pattern_intersects(p.ptr, p.len, n->name.ptr, n->name.len);
+}
+
+static bool has_gap(struct hub *hub, const struct hub_name *names, size_t count, const struct hub_reader *r)
+{
+    if (hub->loss_count == r->losses_seen)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (!names[i].is_pattern) {
+            if (topic_has_gap(hub, names[i].name, r))
+                return true;
+            continue;
+        }
+        for (size_t rule = 0; rule <= rules_count(hub->rules); rule++)
+            if (rule_has_gap(&hub->losses[rule], &names[i], r) && rule_touches(hub, rule, &names[i]))
+                return true;
+    }
+    return false;
+}
+
+/* ---- messages */
+
+static bool is_full(const struct hub_read *ret)
+{
+    return ret->count == HUB_READ_MAX || ret->bytes >= HUB_READ_BYTES;
+}
+
+static void take(struct hub_read *ret, struct message *m)
+{
+    ret->messages[ret->count++] = message_ref(m);
+    ret->bytes += m->payload_len;
+}
+
+struct collect {
+    const struct hub_name *names;
+    size_t count;
+    struct hub_read *ret;
+};
+
+static bool collect_visit(struct message *m, void *ctx)
+{
+    struct collect *c = ctx;
+    if (!any_matches(c->names, c->count, m->bytes, m->topic_len))
+        return true;
+    if (is_full(c->ret))
+        return false;
+    take(c->ret, m);
+    return true;
+}
+
+static void read_log(struct hub *hub, const struct hub_name *names, size_t count, struct hub_reader *r, struct hub_read *ret)
+{
+    struct collect c = { names, count, ret };
+    uint64_t at;
+    seqlog_walk(&hub->kept, r->pos, steps_for(count), collect_visit, &c, &at);
+    ret->is_level = at == UINT64_MAX;
+    r->pos = ret->is_level ? hub->head : at;
+}
+
+struct merge_source {
+    const struct history *history;
+    uint32_t next;
+};
+
+/* A few topics: merge their histories. */
+static void read_merged(struct hub *hub, const struct hub_name *names, size_t count, struct hub_reader *r, struct hub_read *ret)
+{
+    struct merge_source sources[MERGE_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct slice name = names[i].name;
+        const struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash_bytes(name.ptr, name.len));
+        if (t != NULL)
+            sources[n++] = (struct merge_source){ &t->history, history_find_after(&t->history, r->pos) };
+    }
+    while (!is_full(ret)) {
+        struct merge_source *first = NULL;
+        for (size_t i = 0; i < n; i++)
+            if (sources[i].next < sources[i].history->count &&
+                (first == NULL || history_at(sources[i].history, sources[i].next)->seq < history_at(first->history, first->next)->seq))
+                first = &sources[i];
+        if (first == NULL) {
+            ret->is_level = true;
+            r->pos = hub->head;
+            return;
+        }
+        struct message *m = history_at(first->history, first->next++);
+        r->pos = m->seq;
+        take(ret, m);
+    }
+}
+
+static bool has_pattern(const struct hub_name *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (names[i].is_pattern)
+            return true;
+    return false;
+}
+
+void hub_read(struct hub *hub, const struct hub_name *names, size_t count, struct hub_reader *r, struct hub_read *ret)
+{
+    ret->count = ret->bytes = 0;
+    ret->is_level = false;
+    pthread_mutex_lock(&hub->lock);
+    ret->has_gap = has_gap(hub, names, count, r);
+    r->losses_seen = hub->loss_count;
+    if (count <= MERGE_MAX && !has_pattern(names, count))
+        read_merged(hub, names, count, r, ret);
+    else
+        read_log(hub, names, count, r, ret);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+/* ---- the newest few */
+
+struct seek {
+    const struct hub_name *names;
+    size_t count;
+    uint64_t last;
+    uint64_t found;
+    uint64_t at; /* seq of the last one found */
+};
+
+static bool seek_visit(struct message *m, void *ctx)
+{
+    struct seek *s = ctx;
+    if (s->found == s->last)
+        return false;
+    if (any_matches(s->names, s->count, m->bytes, m->topic_len)) {
+        s->found++;
+        s->at = m->seq;
+    }
+    return true;
+}
+
+bool hub_seek_last(struct hub *hub, const struct hub_name *names, size_t count, uint64_t last, uint64_t *pos, uint64_t *found)
+{
+    struct seek s = { .names = names, .count = count, .last = last, .found = *found };
+    uint64_t at;
+    pthread_mutex_lock(&hub->lock);
+    if (*pos == UINT64_MAX)
+        *pos = hub->head + 1;
+    seqlog_walk_back(&hub->kept, *pos, steps_for(count), seek_visit, &s, &at);
+    pthread_mutex_unlock(&hub->lock);
+    bool done = s.found == last || at == 0;
+    *found = s.found;
+    if (s.found == last && s.at != 0)
+        *pos = s.at - 1;
+    else if (done)
+        *pos = last == 0 ? *pos - 1 : 0;
+    else
+        *pos = at;
+    return done;
+}

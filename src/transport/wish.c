@@ -1,0 +1,227 @@
+#include "transport/wish.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "core/catchup.h"
+#include "core/topic_name.h"
+
+static const struct rule_client anyone = { 0 }; /* who has no token */
+
+void wish_done(struct wish *w)
+{
+    free(w->topics);
+    free(w->scratch);
+    *w = (struct wish){ 0 };
+}
+
+HLY_PRINTF(4, 5)
+static bool refuse(struct http_client *h, _Atomic uint64_t *counter, unsigned status, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    stat_add(counter, 1);
+    http_reply_text(h, status, NULL, "%s", text);
+    return false;
+}
+
+/* ---- the query */
+
+static bool add_topic(struct http_client *h, struct wish *w, struct slice name)
+{
+    struct reactor *r = http_reactor(h);
+    char quoted[96];
+    const char *bad = pattern_error(name.ptr, name.len);
+    if (bad != NULL)
+        return refuse(h, &r->stats.handshakes_bad_topic, 400, "Bad topic '%s': %s.",
+                      log_quote(quoted, sizeof quoted, name.ptr, name.len), bad);
+    if (w->count == r->settings->max_subscriptions)
+        return refuse(h, &r->stats.handshakes_bad_topic, 400,
+                      "One connection may have %" PRIu32 " subscriptions (limits.subscriptions).", r->settings->max_subscriptions);
+    if (w->count == w->cap) {
+        size_t cap = w->cap == 0 ? 8 : w->cap * 2;
+        struct slice *topics = realloc(w->topics, cap * sizeof *topics);
+        if (topics == NULL)
+            return refuse(h, &r->stats.handshakes_bad_topic, 503, "Out of memory, try again later.");
+        w->topics = topics;
+        w->cap = cap;
+    }
+    w->topics[w->count++] = name;
+    return true;
+}
+
+static bool set_after(struct http_client *h, struct wish *w, struct slice text, const char *from)
+{
+    if (cursor_parse(text.ptr, text.len, &w->after) < 0)
+        return refuse(h, &http_reactor(h)->stats.handshakes_bad_topic, 400,
+                      "%s is no cursor: send back what the server sent, or 0 for all history that there is.", from);
+    w->has_after = true;
+    return true;
+}
+
+static bool set_last(struct http_client *h, struct wish *w, struct slice text)
+{
+    uint64_t n = 0;
+    bool ok = text.len >= 1 && text.len <= 9;
+    for (size_t i = 0; ok && i < text.len; i++) {
+        ok = text.ptr[i] >= '0' && text.ptr[i] <= '9';
+        n = n * 10 + (uint64_t)(text.ptr[i] - '0');
+    }
+    if (!ok)
+        return refuse(h, &http_reactor(h)->stats.handshakes_bad_topic, 400, "last is a number: of the newest messages to begin with.");
+    w->last = n;
+    return true;
+}
+
+bool wish_parse(struct http_client *h, const struct http1_request *rq, struct slice last_event_id, struct wish *w)
+{
+    struct stats *stats = &http_reactor(h)->stats;
+    struct slice key, value;
+    size_t pos = 0, used = 0;
+    int r;
+    w->last = CATCHUP_LAST_NONE;
+    w->scratch = malloc(rq->query.len + 2);
+    if (w->scratch == NULL)
+        return refuse(h, &stats->handshakes_bad_topic, 503, "Out of memory, try again later.");
+    while ((r = http1_query_next(rq->query, &pos, w->scratch + used, &key, &value)) == 1) {
+        bool ok = true;
+        if (slice_equals(key, "topic")) {
+            used = (size_t)(value.ptr + value.len - w->scratch); /* keep it: the next pair goes behind it */
+            ok = add_topic(h, w, value);
+        } else if (slice_equals(key, "after") && last_event_id.len == 0) {
+            ok = set_after(h, w, value, "after");
+        } else if (slice_equals(key, "last")) {
+            ok = set_last(h, w, value);
+        }
+        if (!ok)
+            return false;
+    }
+    if (r < 0)
+        return refuse(h, &stats->handshakes_bad_topic, 400, "The query has a broken %%-escape.");
+    if (last_event_id.len > 0 && !set_after(h, w, last_event_id, "Last-Event-ID"))
+        return false;
+    return true;
+}
+
+bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bool is_bare)
+{
+    struct reactor *r = http_reactor(h);
+    char quoted[96];
+    if (w->count == 0 && !is_bare)
+        return refuse(h, &r->stats.handshakes_bad_topic, 400, "Name a topic: ?topic=NAME (repeat it for several).");
+    struct slice *only = w->count == 1 && !topic_name_is_pattern(w->topics[0].ptr, w->topics[0].len) ? &w->topics[0] : NULL;
+    w->may_publish = can_publish && only != NULL && rules_allow(r->rules, &anyone, RULE_PUBLISH, only->ptr, only->len);
+    w->may_receive = true;
+    for (size_t i = 0; i < w->count; i++) {
+        if (rules_allow(r->rules, &anyone, RULE_SUBSCRIBE, w->topics[i].ptr, w->topics[i].len))
+            continue;
+        w->may_receive = false;
+        if (!w->may_publish)
+            return refuse(h, &r->stats.handshakes_forbidden, 403, "Subscribing to '%s' is not allowed here.",
+                          log_quote(quoted, sizeof quoted, w->topics[i].ptr, w->topics[i].len));
+    }
+    return true;
+}
+
+int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_t *ret_seq)
+{
+    bool is_ours = strcmp(w->after.epoch, hub_epoch(s->table->hub)) == 0 && w->after.seq <= seq;
+    *ret_seq = seq;
+    if (w->last != CATCHUP_LAST_NONE && !w->has_after)
+        return catchup_start(s, 0, false, w->last);
+    if (!w->has_after || (is_ours && w->after.seq == seq))
+        return 0; /* from now on */
+    if (w->after.epoch[0] == '\0') { /* all there is: nothing can be missed */
+        *ret_seq = 0;
+        return catchup_start(s, 0, false, CATCHUP_LAST_NONE);
+    }
+    if (is_ours) {
+        *ret_seq = w->after.seq;
+        return catchup_start(s, w->after.seq, true, CATCHUP_LAST_NONE);
+    }
+    *ret_seq = 0; /* of another run: what was between is not known */
+    return catchup_start_lost(s);
+}
+
+/* ---- subscriptions on their way */
+
+struct opening_step {
+    struct engine_subscribe subscribe;
+    struct opening *opening;
+};
+
+struct opening {
+    struct wish wish;
+    struct subscriber *subscriber;
+    void (*on_done)(void *ctx, struct wish *w, bool failed, uint64_t seq);
+    void *ctx;
+    uint64_t seq;
+    size_t waiting; /* steps without an answer, and one for whoever starts them */
+    bool failed;
+    struct opening_step steps[];
+};
+
+struct opening *opening_new(struct wish *w, struct subscriber *s)
+{
+    size_t count = w->may_receive ? w->count : 0;
+    struct opening *o = calloc(1, sizeof *o + count * sizeof o->steps[0]);
+    if (o == NULL)
+        return NULL;
+    o->subscriber = s;
+    o->wish = *w;
+    *w = (struct wish){ 0 };
+    return o;
+}
+
+void opening_free(struct opening *o)
+{
+    if (o != NULL)
+        wish_done(&o->wish);
+    free(o);
+}
+
+static void step_done(struct opening *o)
+{
+    if (--o->waiting > 0)
+        return;
+    o->on_done(o->ctx, &o->wish, o->failed, o->seq);
+    opening_free(o);
+}
+
+static void on_subscribed(struct engine_subscribe *s)
+{
+    struct opening *o = HLY_CONTAINER_OF(s, struct opening_step, subscribe)->opening;
+    o->failed |= s->result < 0;
+    if (s->result >= 0 && s->seq > o->seq)
+        o->seq = s->seq;
+    step_done(o);
+}
+
+void opening_start(struct opening *o, struct reactor *r, void (*on_done)(void *ctx, struct wish *w, bool failed, uint64_t seq), void *ctx)
+{
+    size_t count = o->wish.may_receive ? o->wish.count : 0;
+    o->on_done = on_done;
+    o->ctx = ctx;
+    o->waiting = count + 1;
+    if (count == 0)
+        o->seq = hub_head(r->hub);
+    for (size_t i = 0; i < count; i++) {
+        o->steps[i].opening = o;
+        o->steps[i].subscribe = (struct engine_subscribe){
+            .subscriber = o->subscriber,
+            .name = o->wish.topics[i],
+            .is_pattern = topic_name_is_pattern(o->wish.topics[i].ptr, o->wish.topics[i].len),
+            .done = on_subscribed,
+        };
+        r->engine->subscribe(r->engine, &o->steps[i].subscribe);
+    }
+    step_done(o);
+}

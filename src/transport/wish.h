@@ -1,0 +1,45 @@
+/* What a subscriber's URL asks for: topics, and where in the order to begin. The same query for all doors. */
+#ifndef HALLEY_TRANSPORT_WISH_H
+#define HALLEY_TRANSPORT_WISH_H
+
+#include "core/cursor.h"
+#include "core/subscription.h"
+#include "transport/http_server.h"
+
+struct wish {
+    struct slice *topics; /* topics and patterns, checked; into scratch */
+    size_t count;
+    size_t cap;
+    char *scratch;
+    bool may_publish; /* one topic is named, and its rule lets clients publish: frames go there */
+    bool may_receive;
+    bool has_after;
+    struct cursor after; /* as given: it may be of another epoch */
+    uint64_t last;       /* CATCHUP_LAST_NONE: not asked for */
+};
+
+void wish_done(struct wish *w);
+
+/* Read and check the query: topic (repeated), after, last. last_event_id (ptr NULL: none) wins over after. Others are ignored. On an error the request has been
+ * answered, and false is returned. */
+bool wish_parse(struct http_client *h, const struct http1_request *rq, struct slice last_event_id, struct wish *w);
+
+/* Hold the topics against the rules: all must be open to subscribe to, or, if can_publish, the only one to publish to. is_bare: no topic
+ * is needed. On an error the request has been answered, and false is returned. */
+bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bool is_bare);
+
+/* The subscriptions are in force, from seq on: begin where the wish says, live or behind. Returns 0 or -ENOMEM; ret_seq: what the
+ * client has by then. */
+int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_t *ret_seq);
+
+/* ---- subscribing to all of it, which an engine may answer later */
+
+struct opening;
+
+/* Subscribe; on_done is called when every answer is there: now or later, with the wish, which the opening has taken over (w is empty then), and
+ * the seq from which on all of them are in force; the opening ends after it. The subscriber must live until then. Returns NULL when out of memory, and w stays the caller's. */
+struct opening *opening_new(struct wish *w, struct subscriber *s);
+void opening_start(struct opening *o, struct reactor *r, void (*on_done)(void *ctx, struct wish *w, bool failed, uint64_t seq), void *ctx);
+void opening_free(struct opening *o); /* before it was started */
+
+#endif
