@@ -59,6 +59,7 @@ const struct config_refusal config_refusals[] = {
     { "topics.stamp", NULL },
     { "topics.on_slow", "drop_oldest" },
     { "topics.on_slow", "conflate" },
+    { "topics.on_slow", "disconnect" },
     { "limits.per_address", NULL },
     { "limits.presence", NULL },
     { "limits.deflate", NULL },

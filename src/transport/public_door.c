@@ -1,6 +1,7 @@
 #include "transport/public_door.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "proto/ws_handshake.h"
 #include "transport/echo.h"
 #include "transport/http_server.h"
+#include "transport/sse_subscriber.h"
 #include "transport/ws_subscriber.h"
 
 #define CONSOLE_HEADERS \
@@ -74,6 +76,36 @@ static bool is_echo_path(const struct reactor *r, struct slice path)
     return false;
 }
 
+/* ---- Server-Sent Events */
+
+#define CORS_PREFLIGHT_HEADERS \
+    "Vary: Origin\r\nAccess-Control-Allow-Origin: %.*s\r\nAccess-Control-Allow-Methods: GET\r\n" \
+    "Access-Control-Allow-Headers: Last-Event-ID, Authorization, Cache-Control\r\nAccess-Control-Max-Age: 86400\r\n"
+
+/* The browser asks before it lets a page send the header Last-Event-ID itself (Fetch 3.2.2). */
+static void preflight(struct http_client *h, struct slice origin)
+{
+    char extra[512] = "Allow: GET, HEAD, OPTIONS\r\n";
+    if (origin.ptr != NULL && origin.len < 200)
+        snprintf(extra, sizeof extra, CORS_PREFLIGHT_HEADERS, (int)origin.len, origin.ptr);
+    http_reply(h, 204, NULL, NULL, 0, extra);
+}
+
+static void event_stream(struct http_client *h, const struct http1_request *rq)
+{
+    struct slice origin = http1_header_get(rq, "Origin");
+    if (!origin_passes(h, rq))
+        return;
+    if (rq->method == HTTP1_OPTIONS)
+        preflight(h, origin);
+    else if (rq->method == HTTP1_HEAD)
+        http_reply(h, 200, "text/event-stream", NULL, SIZE_MAX, "Cache-Control: no-store\r\n");
+    else if (rq->method != HTTP1_GET)
+        http_reply_text(h, 405, "Allow: GET, HEAD, OPTIONS\r\n", "This address takes GET.");
+    else
+        sse_subscriber_open(h, rq, origin);
+}
+
 /* ---- pages */
 
 static void root(struct http_client *h, const struct http1_request *rq)
@@ -100,10 +132,12 @@ static void on_request(struct http_client *h, const struct http1_request *rq)
         websocket(h, rq, WS_KIND_ECHO);
     } else if (slice_equals(rq->path, "/ws")) {
         websocket(h, rq, WS_KIND_TOPICS);
+    } else if (slice_equals(rq->path, "/sse")) {
+        event_stream(h, rq);
     } else if (!slice_equals(rq->path, "/") && !slice_equals(rq->path, "/healthz")) {
         if (ws_handshake_is_asked(rq))
             stat_add(&r->stats.handshakes_bad, 1);
-        http_reply_text(h, 404, NULL, "Nothing is here. Halley's doors are /ws?topic=NAME (WebSocket), / and /healthz.");
+        http_reply_text(h, 404, NULL, "Nothing is here. Halley's doors are /ws?topic=NAME (WebSocket), /sse?topic=NAME (EventSource), / and /healthz.");
     } else if (rq->method == HTTP1_OPTIONS) {
         http_reply(h, 204, NULL, NULL, 0, "Allow: GET, HEAD, OPTIONS\r\n");
     } else if (rq->method != HTTP1_GET && rq->method != HTTP1_HEAD) {

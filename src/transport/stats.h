@@ -10,6 +10,7 @@
 #define STATS(C, G) \
     G(connections, "public connections now, whatever they speak") \
     G(websockets, "open WebSockets now") \
+    G(streams, "open event streams now") \
     G(backends, "backend connections now") \
     C(accepted, "public connections accepted") \
     C(accept_errors, "accepts that failed for lack of descriptors or memory") \
@@ -28,7 +29,8 @@
     C(pings, "pings sent") \
     C(closed_idle, "WebSockets closed because nothing came from them (4408)") \
     C(fell_behind, "times that a subscriber over limits.outq fell behind, to catch up from history") \
-    C(closed_slow, "subscribers closed over limits.outq or limits.outq_total (1013)") \
+    C(gaps, "gaps told to subscribers of event streams") \
+    C(closed_slow, "backend subscribers closed over limits.backend_outq") \
     C(closed_protocol, "WebSockets closed because the peer broke the protocol (1002, 1007)") \
     C(closed_too_big, "WebSockets closed over limits.message (1009)") \
     C(closed_policy, "WebSockets closed because the client may not publish there (1008)") \

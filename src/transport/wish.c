@@ -100,6 +100,9 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
             ok = set_after(h, w, value, "after");
         } else if (slice_equals(key, "last")) {
             ok = set_last(h, w, value);
+        } else if (slice_equals(key, "format") || slice_equals(key, "protocol")) { /* silently another format would be worse */
+            ok = refuse(h, &stats->handshakes_bad_topic, 400, "'%.*s' is not supported by this version: connect without it.",
+                        (int)key.len, key.ptr);
         }
         if (!ok)
             return false;
@@ -135,8 +138,10 @@ int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_
 {
     bool is_ours = strcmp(w->after.epoch, hub_epoch(s->table->hub)) == 0 && w->after.seq <= seq;
     *ret_seq = seq;
-    if (w->last != CATCHUP_LAST_NONE && !w->has_after)
+    if (w->last != CATCHUP_LAST_NONE && !w->has_after) {
+        *ret_seq = UINT64_MAX; /* it has nothing before the first of them, wherever that is */
         return catchup_start(s, 0, false, w->last);
+    }
     if (!w->has_after || (is_ours && w->after.seq == seq))
         return 0; /* from now on */
     if (w->after.epoch[0] == '\0') { /* all there is: nothing can be missed */

@@ -192,7 +192,7 @@ static const struct {
     { "topics \"a\" { subscribe = token publish = nobody }", "{ subscribe = token publish = nobody" },
     { "topics \"a\" { subscribe = backend publish = anyone }", "{ subscribe = backend publish = anyone" },
     { "topics \"a\" { history = 1000000 history_ttl = 365d }", "history = 1000000 history_ttl = 365d" },
-    { "topics \"a\" { payload = json on_slow = disconnect }", "payload = json on_slow = disconnect" },
+    { "topics \"a\" { payload = json on_slow = catch_up }", "payload = json on_slow = catch_up" },
     { "topics \"a\" { payload = binary on_slow = catch_up }", "payload = binary on_slow = catch_up" },
     { "topics 'user/{sub}/**' { }", "topics \"user/{sub}/**\" {" },
     { "topics a { }\n\n topics b { }", "topics \"b\" {" },
@@ -530,9 +530,9 @@ static const struct {
       "anyone.",
       NULL },
     { "on_slow", "topics \"a\" { on_slow = wait }",
-      ":1: topics.on_slow = 'wait' is not known. It must be catch_up or disconnect.", NULL },
+      ":1: topics.on_slow = 'wait' is not known. It must be catch_up.", NULL },
     { "on_slow of another version", "topics \"a\" {\n on_slow = conflate }",
-      ":2: 'topics.on_slow = conflate' is not supported by this version. It must be catch_up or disconnect.", NULL },
+      ":2: 'topics.on_slow = conflate' is not supported by this version. It must be catch_up.", NULL },
     { "history too long", "topics \"a\" { history = 1000001 }",
       ":1: topics.history = 1000001 is out of range. It must be 0 to 1000000.", NULL },
     { "history without a number", "topics \"a\" { history = 5m }", ":1: topics.history = '5m' is not a whole number.",
@@ -1240,7 +1240,7 @@ static const char whole_file[] =
     "origins = { \"https://example.com\", \"*\" }\n"
     "/* rules */ topics \"user/{sub}/**\" { subscribe = token  publish = backend  history = 100  "
     "history_ttl = 1h  payload = json }\n"
-    "topics \"**\" { subscribe = anyone  on_slow = disconnect  history = 32  history_ttl = 5m } // the rest\n"
+    "topics \"**\" { subscribe = anyone  on_slow = catch_up  history = 32  history_ttl = 5m } // the rest\n"
     "limits { connections = 1000  message = 64k  handshake_timeout = 10s }\n"
     "idempotency_window = 5m\necho \"/echo\" { }\nconsole = on\nlog_level = info   log_format = json\n"
     "user = \"root\"\n";
