@@ -1,5 +1,6 @@
 #include "auth/origin.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -18,6 +19,15 @@ static struct slice authority(struct slice origin)
     return (struct slice){ p, (size_t)(origin.ptr + origin.len - p) };
 }
 
+/* Names only: what browsers send has no path, user or port there, so neither has what the `*` stands for. */
+static bool is_host_name(const char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)p[i]) && p[i] != '-' && p[i] != '.' && p[i] != '_')
+            return false;
+    return len > 0;
+}
+
 /* `https://` `*.example.com` against `https://a.b.example.com`: same scheme, and the host ends in the rest with the dot. */
 static bool is_subdomain(struct slice origin, struct slice entry)
 {
@@ -26,10 +36,10 @@ static bool is_subdomain(struct slice origin, struct slice entry)
         return false;
     size_t scheme = (size_t)(star - entry.ptr) + 3;
     struct slice tail = { star + 4, entry.len - scheme - 1 }; /* ".example.com" */
-    if (origin.len <= scheme + tail.len || strncasecmp(origin.ptr, entry.ptr, scheme) != 0)
+    if (origin.len < scheme + tail.len || strncasecmp(origin.ptr, entry.ptr, scheme) != 0)
         return false;
     struct slice end = { origin.ptr + origin.len - tail.len, tail.len };
-    return same(end, tail) && memchr(origin.ptr + scheme, '/', origin.len - scheme) == NULL;
+    return same(end, tail) && is_host_name(origin.ptr + scheme, origin.len - scheme - tail.len);
 }
 
 bool origin_is_allowed(struct slice origin, struct slice host, const struct slice *list, size_t count)

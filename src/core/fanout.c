@@ -22,6 +22,7 @@ struct touched { /* a feed that this batch has messages for */
     uint64_t has[WORDS]; /* bit i: message i of the batch */
     uint32_t messages;
     struct run runs[WIRE_FORMS];
+    struct chunk_slice *wire[WIRE_FORMS]; /* a pattern's own encodings, of forms per feed; by message of the batch */
 };
 
 struct gather { /* one touched feed of a subscriber that has several subscriptions */
@@ -48,7 +49,7 @@ struct fanout {
     struct chunk_slice wire[FANOUT_BATCH_MAX][WIRE_FORMS]; /* chunk NULL: not encoded yet */
     struct pool touched; /* struct touched */
     struct pool gathers; /* struct gather */
-    struct pool slices;  /* struct chunk_slice[FANOUT_BATCH_MAX] */
+    struct pool slices;  /* struct chunk_slice: lists of them */
     struct subscriber **multi; /* subscribers with gathers */
     size_t multi_count, multi_cap;
     struct chunk_slice merged[FANOUT_BATCH_MAX * 4];
@@ -57,8 +58,12 @@ struct fanout {
 
 /* ---- working memory */
 
-static void *pool_take(struct pool *p)
+/* n items (1 to per_block) side by side, or NULL. */
+static void *pool_take(struct pool *p, size_t n)
 {
+    size_t in_block = p->used % p->per_block;
+    if (in_block + n > p->per_block)
+        p->used += p->per_block - in_block;
     size_t block = p->used / p->per_block;
     if (block == p->block_count) {
         void **blocks = realloc(p->blocks, (block + 1) * sizeof(void *));
@@ -69,7 +74,9 @@ static void *pool_take(struct pool *p)
             return NULL;
         p->block_count++;
     }
-    return (char *)p->blocks[block] + p->used++ % p->per_block * p->item_bytes;
+    void *items = (char *)p->blocks[block] + p->used % p->per_block * p->item_bytes;
+    p->used += n;
+    return items;
 }
 
 static void *pool_at(const struct pool *p, size_t i)
@@ -93,7 +100,7 @@ struct fanout *fanout_new(struct sub_table *table, struct chunk_pool *chunks)
     f->chunks = chunks;
     f->touched = (struct pool){ .item_bytes = sizeof(struct touched), .per_block = 64 };
     f->gathers = (struct pool){ .item_bytes = sizeof(struct gather), .per_block = 1024 };
-    f->slices = (struct pool){ .item_bytes = FANOUT_BATCH_MAX * sizeof(struct chunk_slice), .per_block = 4 };
+    f->slices = (struct pool){ .item_bytes = sizeof(struct chunk_slice), .per_block = 4 * FANOUT_BATCH_MAX };
     return f;
 }
 
@@ -121,7 +128,7 @@ static void touch(struct fanout *f, struct feed *feed, size_t message)
 {
     struct touched *t = feed->touched;
     if (t == NULL) {
-        t = pool_take(&f->touched);
+        t = pool_take(&f->touched, 1);
         if (t == NULL) {
             for (uint32_t i = 0; i < feed->count; i++)
                 lost(f, feed->subs[i]->subscriber);
@@ -185,12 +192,29 @@ static struct chunk *chunk_for(struct fanout *f, uint32_t bytes)
     return c;
 }
 
-static bool encode(struct fanout *f, enum wire_form form, size_t message, const struct feed *feed, struct chunk_slice *ret)
+/* Where the encoding of a message belongs: all share it, or those of one pattern. NULL when out of memory. */
+static struct chunk_slice *wire_place(struct fanout *f, enum wire_form form, size_t message, struct touched *t)
+{
+    if (!f->table->encoders[form].per_feed || !t->feed->is_pattern)
+        return &f->wire[message][form];
+    if (t->wire[form] == NULL) {
+        t->wire[form] = pool_take(&f->slices, f->count);
+        if (t->wire[form] == NULL)
+            return NULL;
+        memset(t->wire[form], 0, f->count * sizeof t->wire[form][0]);
+    }
+    return &t->wire[form][message];
+}
+
+static bool encode(struct fanout *f, enum wire_form form, size_t message, struct touched *t, struct chunk_slice *ret)
 {
     const struct wire_encoder *e = &f->table->encoders[form];
-    bool is_shared = !e->per_feed || !feed->is_pattern;
-    if (is_shared && f->wire[message][form].chunk != NULL) {
-        *ret = f->wire[message][form];
+    const struct feed *feed = t->feed;
+    struct chunk_slice *place = wire_place(f, form, message, t);
+    if (place == NULL)
+        return false;
+    if (place->chunk != NULL) {
+        *ret = *place;
         return true;
     }
     struct message *m = f->messages[message];
@@ -199,10 +223,8 @@ static bool encode(struct fanout *f, enum wire_form form, size_t message, const 
         return false;
     uint32_t len = e->encode(m, feed, hub_epoch(f->table->hub), c->data + c->len);
     assert(len <= chunk_room(c));
-    *ret = (struct chunk_slice){ c, c->len, len };
+    *ret = *place = (struct chunk_slice){ c, c->len, len };
     c->len += len;
-    if (is_shared)
-        f->wire[message][form] = *ret;
     return true;
 }
 
@@ -221,15 +243,15 @@ static uint32_t slices_add(struct chunk_slice *list, uint32_t count, struct chun
 static bool run_build(struct fanout *f, struct touched *t, enum wire_form form)
 {
     struct run *run = &t->runs[form];
-    run->slices = pool_take(&f->slices);
-    if (run->slices == NULL)
+    if (run->slices == NULL && (run->slices = pool_take(&f->slices, t->messages)) == NULL)
         return false;
+    run->count = run->bytes = 0; /* it may have run out of memory midway before */
     for (size_t w = 0; w < WORDS; w++) {
         for (uint64_t bits = t->has[w]; bits != 0; bits &= bits - 1) {
             struct chunk_slice s;
             if (run->count == 0)
                 run->first_seq = f->messages[w * 64 + (size_t)__builtin_ctzll(bits)]->seq;
-            if (!encode(f, form, w * 64 + (size_t)__builtin_ctzll(bits), t->feed, &s))
+            if (!encode(f, form, w * 64 + (size_t)__builtin_ctzll(bits), t, &s))
                 return false;
             run->count = slices_add(run->slices, run->count, s);
             run->bytes += s.len;
@@ -254,7 +276,7 @@ static bool gather_later(struct fanout *f, struct subscription *sub)
             f->multi_cap = cap;
         }
     }
-    struct gather *g = pool_take(&f->gathers);
+    struct gather *g = pool_take(&f->gathers, 1);
     if (g == NULL)
         return false;
     if (s->gather == NULL)
@@ -304,12 +326,12 @@ struct merge {
     uint32_t bytes;
 };
 
-static bool merge_add(struct fanout *f, struct merge *g, size_t message, const struct feed *feed)
+static bool merge_add(struct fanout *f, struct merge *g, size_t message, struct touched *t)
 {
     struct chunk_slice slice;
-    if (!encode(f, g->s->form, message, feed, &slice))
+    if (!encode(f, g->s->form, message, t, &slice))
         return false;
-    if (g->count == HLY_ARRAY_LEN(f->merged)) {
+    if (g->count == HLY_ARRAY_LEN(f->merged) || slice.len > UINT32_MAX - g->bytes) {
         g->s->ops->deliver(g->s, f->merged, g->count, g->bytes, g->first_seq);
         g->count = 0;
         g->bytes = 0;
@@ -335,10 +357,10 @@ static void merge_deliver(struct fanout *f, struct subscriber *s)
         if ((any[i / 64] & 1ull << i % 64) == 0)
             continue;
         for (struct gather *it = s->gather; it != NULL; it = it->next) {
-            const struct feed *feed = it->sub->feed;
-            if ((feed->touched->has[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= it->sub->from_seq)
+            struct touched *t = it->sub->feed->touched;
+            if ((t->has[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= it->sub->from_seq)
                 continue;
-            if (!merge_add(f, &g, i, feed)) {
+            if (!merge_add(f, &g, i, t)) {
                 lost(f, s);
                 return;
             }

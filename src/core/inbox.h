@@ -12,7 +12,7 @@
 
 #include "core/message.h"
 
-#define INBOX_TAKE_BYTES (256u << 20) /* then a batch ends: all its wire forms for one subscriber are counted in 32 bits */
+#define INBOX_TAKE_BYTES (64u << 20) /* then a batch ends: what a subscriber gets of it is counted in 32 bits */
 
 struct inbox {
     pthread_mutex_t lock;

@@ -253,6 +253,6 @@ bool unsubscribe(struct subscriber *s, struct slice name, bool is_pattern)
 void subscriber_done(struct subscriber *s)
 {
     catchup_end(s);
-    while (!list_is_empty(&s->subscriptions))
-        subscription_end(LIST_ENTRY(s->subscriptions.next, struct subscription, node));
+    for (struct list *node; (node = list_pop(&s->subscriptions)) != NULL;)
+        subscription_end(LIST_ENTRY(node, struct subscription, node));
 }

@@ -76,8 +76,8 @@ static int unix_clear(const struct sockaddr_un *un)
     HLY_CLEANUP(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)un, sizeof *un) == 0 || errno == EAGAIN || errno == EACCES || errno == EPERM)
-        return -EADDRINUSE; /* it answers, is too busy to, or is not ours to judge */
+    if (connect(fd, (const struct sockaddr *)un, sizeof *un) == 0 || (errno != ECONNREFUSED && errno != ENOENT))
+        return -EADDRINUSE; /* it answers, is too busy to, is of another type (EPROTOTYPE), or is not ours to judge */
     return unlink(un->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 

@@ -1,5 +1,6 @@
 #include "net/outq.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ static int outq_grow(struct outq *q)
     struct chunk_slice *ring = malloc(cap * sizeof *ring);
     if (ring == NULL)
         return -ENOMEM;
+    assert(q->count == 0 || q->ring != NULL);
     for (uint32_t i = 0; i < q->count; i++)
         ring[i] = q->ring[(q->head + i) & (q->cap - 1)];
     free(q->ring);
@@ -55,6 +57,7 @@ int outq_push(struct outq *q, struct chunk_slice s)
         if (q->count == q->cap && outq_grow(q) < 0)
             return -ENOMEM;
         chunk_ref(s.chunk);
+        assert(q->ring != NULL);
         q->ring[(q->head + q->count++) & (q->cap - 1)] = s;
     }
     q->own = NULL;

@@ -10,7 +10,7 @@ void wheel_init(struct wheel *w)
 
 void wheel_start(struct wheel *w, struct wheel_timer *t, uint64_t after_ms)
 {
-    uint64_t ticks = (after_ms + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
+    uint64_t ticks = after_ms / WHEEL_TICK_MS + (after_ms % WHEEL_TICK_MS > 0);
     if (ticks == 0)
         ticks = 1;
     if (ticks > INT32_MAX)

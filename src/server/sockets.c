@@ -117,7 +117,7 @@ static void set_port(struct sockaddr_storage *sa, uint16_t port)
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = { 0 };
     socklen_t len = sizeof sa;
     if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
         return 0;
@@ -141,7 +141,7 @@ static int open_address(struct socket_set *set, const struct addrinfo *ai, uint1
     if (r < 0)
         return r;
     for (unsigned i = 0; i < reactors; i++) {
-        int fd;
+        int fd = -1;
         if ((r = listener_open_tcp((struct sockaddr *)&sa, ai->ai_addrlen, reactors > 1, &fd)) < 0)
             return r;
         if (port == 0) /* the kernel picked one: the other reactors share it */

@@ -15,7 +15,7 @@ A test is a function whose name is a sentence; it gets the server that all tests
 
 Nothing here sleeps: every wait is for an event, and bounded by PATIENCE_S, which is generous, since a test that passes
 never needs it. TEST_SHORT (or HALLEY_TEST_SHORT) asks for a tenth of the load; HALLEY_TEST_SLOW is a factor for PATIENCE_S,
-10 if the program was built with a sanitizer."""
+5 if the program was built with a sanitizer."""
 
 import base64
 import collections
@@ -53,7 +53,7 @@ def _is_sanitized(program):
 
 
 IS_SANITIZED = _is_sanitized(HALLEYD)
-SLOW = float(os.environ.get("HALLEY_TEST_SLOW") or (10 if IS_SANITIZED else 1))
+SLOW = float(os.environ.get("HALLEY_TEST_SLOW") or (5 if IS_SANITIZED else 1))
 PATIENCE_S = 20 * SLOW
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer")
 
@@ -235,6 +235,17 @@ class Server:
             until(f"{name} is {want}", look)
         except AssertionError as error:
             raise AssertionError(f"{error}; it is {last}") from None
+
+    def settle(self):
+        """Wait until it has noticed that all clients have gone: the next test begins with none."""
+        try:
+            with self.backend() as stream: # one connection, for it is counted itself
+                def look():
+                    stats = stream.request("GET", "/stats").json()
+                    return (stats["connections"], stats["backends"], stats["subscriptions"]) == (0, 1, 0)
+                until("all connections of the test are gone", look)
+        except (OSError, Closed):
+            raise AssertionError(f"the server has gone: exit code {self.wait_exit()}") from None
 
     # -- clients
 
@@ -789,7 +800,8 @@ class _Results:
 def _print_logs(servers):
     for server in dict.fromkeys(servers):
         print(f"---- the log of the server with pid {server.process.pid}, its last lines")
-        print("\n".join(server.lines[-60:]))
+        reports = [i for i, line in enumerate(server.lines) if SANITIZER.search(line)]
+        print("\n".join(server.lines[reports[0]:reports[0] + 150] if reports else server.lines[-60:]))
 
 
 def main(config=None, **options):
@@ -811,7 +823,8 @@ def main(config=None, **options):
                 server = Server(config, **options).start()
             with results.check(name):
                 function(server)
-                assert server is None or server.is_running(), f"the server has gone: {server.wait_exit()}"
+                if server is not None:
+                    server.settle()
         if server is not None:
             with results.check("the server ends with 0 on SIGTERM and has logged no error"):
                 server.terminate()

@@ -1,6 +1,7 @@
 #include "core/fanout.h"
 
 #include "base/buf.h"
+#include "core/catchup.h"
 #include "core/topic_name.h"
 #include "support.h"
 
@@ -101,6 +102,7 @@ struct fake {
     unsigned deliveries;
     unsigned slices;
     unsigned losses; /* deliver() with count 0 */
+    bool falls_behind; /* it takes one delivery, and no more */
     bool keeps;      /* it keeps the chunks, as a queue would */
     struct chunk_slice *kept;
     size_t kept_count;
@@ -116,7 +118,7 @@ static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, u
         f->losses++;
         return;
     }
-    HOLDS(((const struct record *)(const void *)(slices->chunk->data + slices->off))->seq == first_seq);
+    HOLDS(memcmp(slices->chunk->data + slices->off, &first_seq, sizeof first_seq) == 0); /* a record begins with its seq */
     f->deliveries++;
     f->slices += count;
     for (uint32_t i = 0; i < count; i++) {
@@ -125,6 +127,8 @@ static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, u
         sum += slices[i].len;
     }
     HOLDS(sum == bytes);
+    if (f->falls_behind)
+        HOLDS(catchup_start(s, first_seq - 1, true, CATCHUP_LAST_NONE) == 0);
     if (!f->keeps)
         return;
     f->kept = realloc(f->kept, (f->kept_count + count) * sizeof *f->kept);
@@ -432,8 +436,8 @@ START_TEST(a_subscription_made_within_a_batch_begins_there)
     fake_sub(&both, "a", false);
     publish("a");
     publish("b");
-    ck_assert_uint_eq(fake_sub(&within, "a", false), 1); /* nobody has b: it is not in the inbox, and gets a seq all the same */
-    ck_assert_uint_eq(fake_sub(&both, "*", true), 1);
+    ck_assert_uint_eq(fake_sub(&within, "a", false), 2);
+    ck_assert_uint_eq(fake_sub(&both, "*", true), 2);
     publish("a"); /* 3 */
     publish("b"); /* 4 */
     fake_sub(&after, "a", false);
@@ -476,18 +480,21 @@ END_TEST
 START_TEST(very_many_pieces_come_in_several_deliveries)
 {
     static const char *const patterns[] = { "a*", "a**x", "*", "**", "aa*", "aaa" };
-    struct fake single[6], all;
+    struct fake single[6], all, slow;
     fake_init(&all, PER_FEED);
+    fake_init(&slow, PER_FEED);
+    slow.falls_behind = true; /* with the first of them, so the rest is not for it */
     for (int i = 0; i < 6; i++) {
         const char *p = i == 1 ? "aaa*" : patterns[i];
         fake_init(&single[i], PER_FEED);
         fake_sub(&single[i], p, true);
         fake_sub(&all, p, true);
+        fake_sub(&slow, p, true);
     }
     for (int i = 0; i < FANOUT_BATCH_MAX; i++)
         publish("aaa");
     deliver();
-    ck_assert_uint_eq(deliveries, 12 * FANOUT_BATCH_MAX);
+    ck_assert_uint_eq(slow.deliveries, 1);
     size_t at = 0;
     struct slice name;
     for (unsigned n = 0; n < 6 * FANOUT_BATCH_MAX; n++)
@@ -499,6 +506,32 @@ START_TEST(very_many_pieces_come_in_several_deliveries)
         fake_done(&single[i]);
     }
     fake_done(&all);
+    fake_done(&slow);
+}
+END_TEST
+
+START_TEST(who_is_behind_gets_nothing_live)
+{
+    struct fake live, one, two;
+    fake_init(&live, SHARED);
+    fake_init(&one, SHARED);
+    fake_init(&two, SHARED);
+    fake_sub(&live, "a", false);
+    fake_sub(&one, "a", false);
+    fake_sub(&two, "a", false);
+    fake_sub(&two, "*", true);
+    one.falls_behind = two.falls_behind = true;
+    for (int batch = 0; batch < 3; batch++) {
+        publish("a");
+        publish("a");
+        deliver();
+    }
+    assert_got_range(&live, 1, 6);
+    assert_got_range(&one, 1, 2);
+    assert_got_range(&two, 1, 2);
+    fake_done(&live);
+    fake_done(&one);
+    fake_done(&two);
 }
 END_TEST
 
@@ -831,6 +864,7 @@ int main(void)
     tcase_add_test(t, a_subscription_made_within_a_batch_begins_there);
     tcase_add_test(t, who_left_before_the_batch_gets_nothing);
     tcase_add_test(t, very_many_pieces_come_in_several_deliveries);
+    tcase_add_test(t, who_is_behind_gets_nothing_live);
     tcase_add_test(t, each_form_of_a_message_is_encoded_once);
     tcase_add_test(t, who_cannot_be_served_is_told_and_the_others_are_served);
     tcase_add_loop_test(t, when_memory_is_back_within_a_batch_the_rest_is_served, 0, 2);
