@@ -53,9 +53,9 @@ static bool key_is_alive(const struct key_table *t, const struct key_entry *e, u
 }
 
 /* Make room for one more. */
-static void key_table_expire(struct key_table *t, uint64_t now_ms)
+void key_table_expire(struct key_table *t, uint64_t now_ms, int max)
 {
-    for (int n = 0; n < KEYS_EXPIRED_PER_CALL && !list_is_empty(&t->by_age); n++) {
+    for (int n = 0; n < max && !list_is_empty(&t->by_age); n++) {
         struct key_entry *oldest = LIST_ENTRY(t->by_age.next, struct key_entry, age);
         if (key_is_alive(t, oldest, now_ms) && map_count(&t->map) < t->max_keys)
             return;
@@ -80,7 +80,7 @@ struct key_entry *key_table_add(struct key_table *t, struct slice topic, struct 
 {
     if (t->max_keys == 0)
         return NULL;
-    key_table_expire(t, now_ms);
+    key_table_expire(t, now_ms, KEYS_EXPIRED_PER_CALL);
     struct key_entry *e = malloc(sizeof *e + topic.len + key.len);
     if (e == NULL)
         return NULL;

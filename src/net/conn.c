@@ -11,6 +11,7 @@
 #include "net/outq.h"
 
 #define CONN_MAX_IOV 64
+#define CONN_EOF_LINGER_MS 5000 /* for a peer that has finished sending and still reads */
 
 static void on_io(struct ev_loop *ev, ev_io *w, int events);
 
@@ -198,6 +199,22 @@ uint64_t conn_waiting(const struct conn *c)
 
 /* ---- reading */
 
+/* The peer has finished sending, perhaps with shutdown() alone: it may still read what waits for it. */
+static void conn_read_eof(struct conn *c)
+{
+    if (!c->finishing && c->ops->on_eof != NULL) {
+        c->ops->on_eof(c);
+        return;
+    }
+    conn_end(c, CONN_EOF_LINGER_MS);
+    if (c->outq == NULL) {
+        conn_close(c);
+        return;
+    }
+    c->ending = true;
+    conn_pause(c, CONN_PAUSE_EOF); /* an end is always there to be read */
+}
+
 static void conn_read(struct conn *c)
 {
     struct loop *l = c->loop;
@@ -208,10 +225,7 @@ static void conn_read(struct conn *c)
         return;
     }
     if (n == 0) {
-        if (c->finishing || c->ops->on_eof == NULL)
-            conn_close(c);
-        else
-            c->ops->on_eof(c);
+        conn_read_eof(c);
         return;
     }
     c->heard_tick = l->wheel.tick;

@@ -19,7 +19,7 @@ struct conn;
 
 struct conn_ops { /* filled in by transport/; an owner may change during a connection's life */
     void (*on_read)(struct conn *c, uint8_t *data, size_t len); /* data is the loop's: borrowed, may be changed in place */
-    void (*on_eof)(struct conn *c);    /* the peer has finished sending; NULL: close */
+    void (*on_eof)(struct conn *c);    /* the peer has finished sending; NULL: write what waits, then close */
     void (*on_drained)(struct conn *c); /* what waited has been written; may be NULL */
     void (*on_timer)(struct conn *c);  /* may be NULL */
     void (*on_stop)(struct conn *c);   /* the loop is to end: say goodbye and finish; NULL: close */
@@ -32,6 +32,7 @@ enum conn_pause { /* why a connection is not read */
     CONN_PAUSE_BUSY = 1,    /* its last request is being worked on */
     CONN_PAUSE_HUB = 2,     /* it publishes, and the hub is congested */
     CONN_PAUSE_REPLIES = 4, /* too many of its answers wait */
+    CONN_PAUSE_EOF = 8,     /* there is no more to read, and something still to write */
 };
 
 struct conn {

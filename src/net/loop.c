@@ -47,13 +47,14 @@ static void on_check(struct ev_loop *ev, ev_check *w, int events)
 {
     (void)ev;
     (void)events;
-    loop_update_time(w->data);
+    struct loop *l = w->data;
+    loop_update_time(l);
+    wheel_advance(&l->wheel, l->now_ms - l->started_ms);
 }
 
 /* Returns true when more timers are due than one turn should handle. */
 static bool loop_timers(struct loop *l)
 {
-    wheel_advance(&l->wheel, l->now_ms - l->started_ms);
     for (int n = 0; n < TIMERS_PER_TURN; n++) {
         struct wheel_timer *t = wheel_next_due(&l->wheel);
         if (t == NULL)

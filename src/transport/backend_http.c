@@ -214,11 +214,28 @@ static void publish_one(struct http_client *h, const struct http1_request *rq, s
 
 /* ---- POST /publish with a JSON array, or with one JSON object a line */
 
+/* The value as text, its numbers as short as they can be said without becoming others. Freed by the caller; NULL: out of memory. */
+static char *dump_value(const json_t *value)
+{
+    static const size_t digits[] = { JSON_REAL_PRECISION(15), JSON_REAL_PRECISION(16), JSON_REAL_PRECISION(17) };
+    for (size_t i = 0;; i++) {
+        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | digits[i]);
+        if (text == NULL || i + 1 == HLY_ARRAY_LEN(digits))
+            return text;
+        json_t *again = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        bool same = json_equal(again, value);
+        json_decref(again);
+        if (same)
+            return text;
+        free(text);
+    }
+}
+
 static bool add_data(struct batch *b, struct slice topic, const json_t *data, struct slice key)
 {
     const struct rule *rule = rules_find(b->reactor->rules, topic.ptr, topic.len);
     if (rule->payload == RULE_JSON) {
-        char *text = json_dumps(data, JSON_COMPACT | JSON_ENCODE_ANY);
+        char *text = dump_value(data);
         bool ok = text != NULL && batch_add(b, topic, (struct slice){ text, strlen(text) }, key);
         free(text);
         return ok;

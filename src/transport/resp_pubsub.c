@@ -195,7 +195,10 @@ static bool may_subscribe(struct resp_call *call, struct slice given, bool is_pa
         return false;
     }
     if (!rules_allow(c->reactor->rules, &backend, RULE_SUBSCRIBE, name.ptr, name.len)) {
-        resp_error(call, "subscribing to '%s' is allowed to nobody by its topics rule", quoted);
+        char text[256];
+        stat_add(&c->reactor->stats.backend_errors, 1);
+        snprintf(text, sizeof text, "NOPERM subscribing to '%s' is not allowed: a topics rule that it reaches says nobody", quoted);
+        resp_write_error(call->out, text);
         return false;
     }
     if (is_pattern && slice_equals(name, "**") && c->star != slice_equals(given, "*") &&

@@ -130,8 +130,8 @@ class Server:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         if wait:
-            self.wait_log("ev=ready ")
-            ports = [int(m[1]) for line in self.lines if (m := re.search(r"door=public address=\S*:(\d+)$", line))]
+            self.wait_log(r'ev=ready |"ev":"ready"')
+            ports = [int(m[1]) for line in self.lines if (m := re.search(r'door=public address=\S*:(\d+)\b', line))]
             self.port = ports[0] if ports else None
         return self
 
@@ -179,7 +179,7 @@ class Server:
         self.check_log()
 
     def check_log(self):
-        errors = [line for line in self.lines if "level=error" in line or '"level":"error"' in line]
+        errors = [line for line in self.lines if re.search(r'^\S+ level=error |"level":"error"', line)]
         assert self.may_log_errors or not errors, "the log has errors:\n" + "\n".join(errors[:10])
         reports = [line for line in self.lines if SANITIZER.search(line)]
         assert not reports, "a sanitizer complained:\n" + "\n".join(reports[:5])

@@ -11,8 +11,10 @@ static struct rules *rules;
 static struct hub *hub;
 static struct sub_table table;
 
-static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes,
+                       uint64_t first_seq)
 {
+    (void)first_seq;
     (void)s;
     (void)slices;
     (void)count;
