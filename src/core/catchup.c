@@ -8,11 +8,22 @@ struct catchup {
     struct subscriber *subscriber;
     struct hub_reader reader;
     bool is_seeking; /* for where the newest `last` begin */
-    bool with_gap;
     bool is_lost; /* a gap is certain before the first message */
     uint64_t last;
     uint64_t found;
 };
+
+/* The seq after which something has been promised to it: its first subscription began there. */
+static uint64_t promised_from(const struct subscriber *s)
+{
+    uint64_t seq = UINT64_MAX;
+    LIST_EACH (it, &s->subscriptions) {
+        const struct subscription *sub = LIST_ENTRY(it, struct subscription, node);
+        if (seq > sub->from_seq)
+            seq = sub->from_seq;
+    }
+    return seq;
+}
 
 int catchup_start(struct subscriber *s, uint64_t after_seq, bool with_gap, uint64_t last)
 {
@@ -20,13 +31,13 @@ int catchup_start(struct subscriber *s, uint64_t after_seq, bool with_gap, uint6
     if (c == NULL)
         return -ENOMEM;
     c->subscriber = s;
-    c->with_gap = with_gap;
     c->reader.pos = after_seq;
+    if (!with_gap || last != CATCHUP_LAST_NONE)
+        c->reader.forgiven = promised_from(s);
     if (last != CATCHUP_LAST_NONE) {
         c->is_seeking = true;
-        c->with_gap = false;
         c->last = last;
-        c->reader.pos = UINT64_MAX;
+        c->reader.pos = promised_from(s) + 1; /* what is published meanwhile does not count */
     }
     s->catchup = c;
     list_push(&s->table->catching_up, &c->node);
@@ -75,15 +86,16 @@ static void level(struct catchup *c)
 static bool hand_over(struct subscriber *s, struct chunk_pool *chunks, const struct hub_read *read)
 {
     const struct wire_encoder *e = &s->table->encoders[s->form];
-    uint32_t bytes = 0;
+    uint64_t bytes = 0;
     for (size_t i = 0; i < read->count; i++)
         bytes += e->bound(read->messages[i], NULL);
-    struct chunk *chunk = chunk_new(chunks, bytes);
+    struct chunk *chunk = bytes > UINT32_MAX ? NULL : chunk_new(chunks, (uint32_t)bytes);
     if (chunk == NULL)
         return false;
     for (size_t i = 0; i < read->count; i++)
         chunk->len += e->encode(read->messages[i], NULL, hub_epoch(s->table->hub), chunk->data + chunk->len);
     struct chunk_slice slice = { chunk, 0, chunk->len };
+    s->table->replayed += read->count;
     s->ops->replay(s, &slice, 1, slice.len);
     chunk_unref(chunk);
     return true;
@@ -95,10 +107,9 @@ static void read_on(struct catchup *c, struct chunk_pool *chunks, const struct h
     struct hub_read read;
     struct hub_reader before = c->reader;
     hub_read(s->table->hub, names, count, &c->reader, &read);
-    bool is_gap = c->is_lost || (read.has_gap && c->with_gap);
+    bool is_gap = c->is_lost || read.has_gap;
     bool goes_on = !is_gap || s->ops->on_gap(s, before.pos);
     c->is_lost = false;
-    c->with_gap = true; /* what is lost from now on, while it reads, is missed */
     if (goes_on && read.count > 0 && !hand_over(s, chunks, &read))
         goes_on = s->ops->on_gap(s, before.pos);
     for (size_t i = 0; i < read.count; i++)

@@ -11,7 +11,8 @@
 #define CATCHUP_LAST_NONE UINT64_MAX
 
 /* The subscriber has everything up to after_seq: read on from there. With `last` other than CATCHUP_LAST_NONE: begin so that the newest
- * `last` messages are read, and say nothing of a gap before them. with_gap false: what is not there any more is not missed (`after=0`). While it is
+ * `last` messages are read, and say nothing of a gap before them. with_gap false: what is not there any more is not missed (`after=0`), but for
+ * what was published since it subscribed, and what goes while it reads. While it is
  * behind, subscribe() and unsubscribe() are not for it. Returns 0 or -ENOMEM: then it is still live. */
 int catchup_start(struct subscriber *s, uint64_t after_seq, bool with_gap, uint64_t last);
 

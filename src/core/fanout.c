@@ -118,10 +118,20 @@ void fanout_free(struct fanout *f)
 
 /* ---- which feeds */
 
-static void lost(struct fanout *f, struct subscriber *s) /* out of memory: its transport has to say so */
+/* Out of memory: its transport has to say so, or to read on from history, from this message on, but nothing that was there before it
+ * subscribed, or that it has already. */
+static void lost(struct fanout *f, struct subscriber *s, uint64_t first_seq)
 {
+    uint64_t from_seq = UINT64_MAX;
+    if (s->catchup != NULL)
+        return; /* it does so already */
+    LIST_EACH (it, &s->subscriptions) {
+        const struct subscription *sub = LIST_ENTRY(it, struct subscription, node);
+        if (from_seq > sub->from_seq)
+            from_seq = sub->from_seq;
+    }
     f->table->lost_batches++;
-    s->ops->deliver(s, NULL, 0, 0, f->messages[0]->seq);
+    s->ops->deliver(s, NULL, 0, 0, first_seq > from_seq ? first_seq : from_seq + 1);
 }
 
 static void touch(struct fanout *f, struct feed *feed, size_t message)
@@ -131,7 +141,7 @@ static void touch(struct fanout *f, struct feed *feed, size_t message)
         t = pool_take(&f->touched, 1);
         if (t == NULL) {
             for (uint32_t i = 0; i < feed->count; i++)
-                lost(f, feed->subs[i]->subscriber);
+                lost(f, feed->subs[i]->subscriber, f->messages[0]->seq);
             return;
         }
         memset(t, 0, sizeof *t);
@@ -231,10 +241,12 @@ static bool encode(struct fanout *f, enum wire_form form, size_t message, struct
 /* Append a slice to a list, joining it to the last one where it continues it. */
 static uint32_t slices_add(struct chunk_slice *list, uint32_t count, struct chunk_slice s)
 {
-    struct chunk_slice *last = count > 0 ? &list[count - 1] : NULL;
-    if (last != NULL && last->chunk == s.chunk && last->off + last->len == s.off) {
-        last->len += s.len;
-        return count;
+    if (count > 0) {
+        struct chunk_slice *last = &list[count - 1];
+        if (last->chunk == s.chunk && last->off + last->len == s.off) {
+            last->len += s.len;
+            return count;
+        }
     }
     list[count] = s;
     return count + 1;
@@ -305,11 +317,11 @@ static void walk(struct fanout *f, struct touched *t)
         struct run *run = &t->runs[s->form];
         if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq || s->catchup != NULL)) {
             if (s->catchup == NULL && !gather_later(f, sub))
-                lost(f, s);
+                lost(f, s, first_seq);
             continue;
         }
         if (HLY_UNLIKELY(!run->is_built) && !run_build(f, t, s->form)) {
-            lost(f, s);
+            lost(f, s, first_seq);
             continue;
         }
         f->deliveries += t->messages;
@@ -361,7 +373,7 @@ static void merge_deliver(struct fanout *f, struct subscriber *s)
             if ((t->has[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= it->sub->from_seq)
                 continue;
             if (!merge_add(f, &g, i, t)) {
-                lost(f, s);
+                lost(f, s, g.count > 0 ? g.first_seq : f->messages[i]->seq);
                 return;
             }
             if (!per_feed)

@@ -90,6 +90,7 @@ struct hub_name { /* one subscription of whoever reads */
 struct hub_reader { /* a place in the order: "I have everything of these names up to pos" */
     uint64_t pos;
     uint64_t losses_seen; /* the hub's loss count when this reader last looked; 0: never */
+    uint64_t forgiven;    /* what was lost up to this seq before the first look is not missed; hub_read() sets it to 0 */
 };
 
 #define HUB_READ_MAX 64
@@ -105,11 +106,11 @@ struct hub_read {
 
 /* Read on: the next messages of any of the names with a seq above r->pos, each once, in order; r->pos moves to what has been passed over.
  * One bounded slice of work: it may return none without being level. A gap is told when a matching topic has lost a message
- * above r->pos. For patterns, which would have to look at many topics, it may also be told when it is only likely: under rules that the pattern
- * touches more than a slice's number of topics have lost messages since. */
+ * above r->pos. For patterns, which would have to look at many topics, it may also be told when it is only likely: topics of a rule that the
+ * pattern touches have died, or more than a slice's number of them have lost messages since. */
 void hub_read(struct hub *hub, const struct hub_name *names, size_t count, struct hub_reader *r, struct hub_read *ret);
 
-/* Where to begin so as to read the newest `last` messages of the names, at most: one bounded slice. *pos (begin with UINT64_MAX) moves back, *found counts
+/* Where to begin so as to read the newest `last` messages of the names, at most: one bounded slice. *pos (begin with UINT64_MAX, or one above the seq to look back from) moves back, *found counts
  * up from 0. Returns true when *pos is where to begin. */
 bool hub_seek_last(struct hub *hub, const struct hub_name *names, size_t count, uint64_t last, uint64_t *pos, uint64_t *found);
 

@@ -20,6 +20,7 @@ struct topic {
     struct history history;
     uint32_t rule;          /* index into hub->rules' list, and into hub->losses */
     uint64_t lost_no;       /* hub->loss_count when it last lost a message; 0: never */
+    uint64_t lost_at;       /* hub->head at that time: no mark was above it */
     struct list lost;       /* in hub->losses[rule].topics, the latest loss first */
     uint32_t max_history;   /* from the rule */
     uint64_t ttl_ms;
@@ -46,7 +47,7 @@ struct hub_reactor {
 /* What the topics of one rule have lost. A cursor older than a loss cannot be served without a gap. */
 struct rule_losses {
     uint64_t horizon;     /* highest mark that a dead topic left behind */
-    uint64_t horizon_no;  /* hub->loss_count when it last rose */
+    uint64_t horizon_no;  /* lost_no of the topic that was the last to lose a message and is dead */
     uint64_t highest;     /* mark of any topic of the rule, alive or dead */
     struct list topics;   /* living topics that have lost messages, the latest loss first */
 };
@@ -88,7 +89,7 @@ void hub_keep(struct hub *hub, struct topic *t, struct message *m);
 bool hub_evict(struct hub *hub);
 /* Lose a message of a topic that is not alive, and that its rule does not bring to life. */
 void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq);
-/* A mark or horizon has moved: note when. t may be NULL for a dead topic's. */
+/* The topic's mark has moved: note when. */
 void hub_note_loss(struct hub *hub, struct topic *t);
 uint32_t hub_rule_index(struct hub *hub, const struct rule *rule);
 /* The mark that a topic by this name has, alive or not. */

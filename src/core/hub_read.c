@@ -30,29 +30,33 @@ static size_t steps_for(size_t count) /* each step compares with every name */
 
 /* ---- gaps */
 
-static bool topic_has_gap(struct hub *hub, struct slice name, const struct hub_reader *r)
+struct look { /* for losses that a reader has not been told of */
+    uint64_t above;  /* this seq */
+    uint64_t since;  /* this number of losses */
+    size_t steps;    /* so many topics may be looked at; then a loss is taken for granted */
+};
+
+static bool topic_has_gap(struct hub *hub, struct slice name, const struct look *look)
 {
     const struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash_bytes(name.ptr, name.len));
     if (t != NULL)
-        return t->history.mark > r->pos && t->lost_no > r->losses_seen;
+        return t->history.mark > look->above && t->lost_no > look->since;
     const struct rule_losses *l = &hub->losses[hub_rule_index(hub, rules_find(hub->rules, name.ptr, name.len))];
-    return l->horizon > r->pos && l->horizon_no > r->losses_seen;
+    return l->horizon > look->above && l->horizon_no > look->since;
 }
 
-static bool rule_has_gap(const struct rule_losses *l, const struct hub_name *n, const struct hub_reader *r)
+static bool rule_has_gap(const struct rule_losses *l, const struct hub_name *n, struct look *look)
 {
-    size_t steps = READ_STEPS;
-    if (l->highest <= r->pos && l->horizon <= r->pos)
-        return false;
-    if (l->horizon > r->pos && l->horizon_no > r->losses_seen)
+    if (l->horizon > look->above && l->horizon_no > look->since)
         return true; /* which topics died is not remembered: a false gap is better than a silent one */
     LIST_EACH (it, &l->topics) {
         const struct topic *t = LIST_ENTRY(it, struct topic, lost);
-        if (t->lost_no <= r->losses_seen)
-            return false; /* the rest was looked at last time */
-        if (t->history.mark > r->pos && pattern_matches(n->name.ptr, n->name.len, t->name, t->name_len))
+        if (t->lost_no <= look->since || t->lost_at <= look->above)
+            return false; /* the rest lost theirs even earlier */
+        if (look->steps == 0)
             return true;
-        if (--steps == 0)
+        look->steps--;
+        if (t->history.mark > look->above && pattern_matches(n->name.ptr, n->name.len, t->name, t->name_len))
             return true;
     }
     return false;
@@ -66,20 +70,37 @@ static bool rule_touches(struct hub *hub, size_t rule, const struct hub_name *n)
     return pattern_intersects(p.ptr, p.len, n->name.ptr, n->name.len);
 }
 
+/* Do rules before this one take every topic of the pattern? */
+static bool is_covered_before(struct hub *hub, size_t rule, const struct hub_name *n)
+{
+    for (size_t i = 0; i < rule; i++) {
+        struct slice p = rules_topics_at(hub->rules, i);
+        if (pattern_covers(p.ptr, p.len, n->name.ptr, n->name.len))
+            return true;
+    }
+    return false;
+}
+
+static bool pattern_has_gap(struct hub *hub, const struct hub_name *n, struct look *look)
+{
+    for (size_t rule = 0; rule <= rules_count(hub->rules); rule++) {
+        const struct rule_losses *l = &hub->losses[rule];
+        if (l->highest <= look->above && l->horizon <= look->above)
+            continue;
+        if (rule_touches(hub, rule, n) && rule_has_gap(l, n, look))
+            return !is_covered_before(hub, rule, n); /* and if so, the rules after this one have none of its topics either */
+    }
+    return false;
+}
+
 static bool has_gap(struct hub *hub, const struct hub_name *names, size_t count, const struct hub_reader *r)
 {
+    struct look look = { r->pos > r->forgiven ? r->pos : r->forgiven, r->losses_seen, READ_STEPS };
     if (hub->loss_count == r->losses_seen)
         return false;
-    for (size_t i = 0; i < count; i++) {
-        if (!names[i].is_pattern) {
-            if (topic_has_gap(hub, names[i].name, r))
-                return true;
-            continue;
-        }
-        for (size_t rule = 0; rule <= rules_count(hub->rules); rule++)
-            if (rule_has_gap(&hub->losses[rule], &names[i], r) && rule_touches(hub, rule, &names[i]))
-                return true;
-    }
+    for (size_t i = 0; i < count; i++)
+        if (names[i].is_pattern ? pattern_has_gap(hub, &names[i], &look) : topic_has_gap(hub, names[i].name, &look))
+            return true;
     return false;
 }
 
@@ -127,6 +148,14 @@ struct merge_source {
     uint32_t next;
 };
 
+static bool has_source(const struct merge_source *sources, size_t n, const struct history *h)
+{
+    for (size_t i = 0; i < n; i++)
+        if (sources[i].history == h)
+            return true;
+    return false;
+}
+
 /* A few topics: merge their histories. */
 static void read_merged(struct hub *hub, const struct hub_name *names, size_t count, struct hub_reader *r, struct hub_read *ret)
 {
@@ -135,7 +164,7 @@ static void read_merged(struct hub *hub, const struct hub_name *names, size_t co
     for (size_t i = 0; i < count; i++) {
         struct slice name = names[i].name;
         const struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash_bytes(name.ptr, name.len));
-        if (t != NULL)
+        if (t != NULL && !has_source(sources, n, &t->history)) /* a name that comes twice is read once */
             sources[n++] = (struct merge_source){ &t->history, history_find_after(&t->history, r->pos) };
     }
     while (!is_full(ret)) {
@@ -170,6 +199,7 @@ void hub_read(struct hub *hub, const struct hub_name *names, size_t count, struc
     pthread_mutex_lock(&hub->lock);
     ret->has_gap = has_gap(hub, names, count, r);
     r->losses_seen = hub->loss_count;
+    r->forgiven = 0;
     if (count <= MERGE_MAX && !has_pattern(names, count))
         read_merged(hub, names, count, r, ret);
     else

@@ -60,10 +60,10 @@ void hub_topic_release(struct hub *hub, struct topic *t)
     if (t->subscribers > 0 || t->history.count > 0)
         return;
     struct rule_losses *l = &hub->losses[t->rule];
-    if (l->horizon < t->history.mark) {
+    if (l->horizon < t->history.mark)
         l->horizon = t->history.mark;
-        l->horizon_no = ++hub->loss_count;
-    }
+    if (l->horizon_no < t->lost_no) /* even if the horizon stays: who has seen it has not seen this loss */
+        l->horizon_no = t->lost_no;
     list_remove(&t->lost);
     map_remove(&hub->topics, &t->node);
     hub_topic_free(t);
@@ -117,6 +117,7 @@ void hub_note_loss(struct hub *hub, struct topic *t)
 {
     struct rule_losses *l = &hub->losses[t->rule];
     t->lost_no = ++hub->loss_count;
+    t->lost_at = hub->head;
     list_remove(&t->lost);
     list_push(l->topics.next, &t->lost); /* before the first: the latest loss leads */
     if (l->highest < t->history.mark)

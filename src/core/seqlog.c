@@ -44,9 +44,24 @@ static int directory_grow(struct seqlog *l)
     return 0;
 }
 
+/* Squeeze the empty slots out of a segment. */
+static void segment_pack(struct seqlog_segment *s)
+{
+    uint32_t to = 0;
+    for (uint32_t i = 0; i < s->used; i++) {
+        if (s->messages[i] == NULL)
+            continue;
+        s->seqs[to] = s->seqs[i];
+        s->messages[to++] = s->messages[i];
+    }
+    s->used = to;
+}
+
 int seqlog_append(struct seqlog *l, struct message *m)
 {
     struct seqlog_segment *last = l->count > 0 ? *at(l, l->count - 1) : NULL;
+    if (last != NULL && last->used == SEGMENT_SLOTS && last->live < SEGMENT_SLOTS / 2)
+        segment_pack(last); /* most of them were gone before it was full: no removal would come to join it to a neighbour */
     if (last == NULL || last->used == SEGMENT_SLOTS) {
         if (l->count == l->cap && directory_grow(l) < 0)
             return -ENOMEM;
@@ -106,19 +121,6 @@ static void directory_remove(struct seqlog *l, size_t i)
             *at(l, i) = *at(l, i + 1);
     }
     l->count--;
-}
-
-/* Squeeze the empty slots out of a segment. */
-static void segment_pack(struct seqlog_segment *s)
-{
-    uint32_t to = 0;
-    for (uint32_t i = 0; i < s->used; i++) {
-        if (s->messages[i] == NULL)
-            continue;
-        s->seqs[to] = s->seqs[i];
-        s->messages[to++] = s->messages[i];
-    }
-    s->used = to;
 }
 
 /* Join segment i and the one after it, if both fit into one. Never the last: it is being filled. */

@@ -89,6 +89,7 @@ struct sub_table { /* one per reactor */
     struct list catching_up;        /* struct catchup with work to do */
     struct list parked;             /* struct catchup whose connections are full */
     uint64_t subscriptions;
+    uint64_t replayed;     /* messages read from history for subscribers who catch up */
     uint64_t lost_batches; /* times that memory ran out in the fan-out */
 };
 

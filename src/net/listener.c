@@ -17,6 +17,7 @@
 #define ACCEPTS_PER_TURN 64
 #define REST_S 0.1
 #define NOTSENT_LOWAT_BYTES 16384
+#define UNANSWERED_MS 120000 /* a peer that acknowledged nothing, or took nothing, for so long has vanished */
 
 struct listener {
     ev_io io;
@@ -42,6 +43,7 @@ static int tcp_socket(const struct sockaddr *sa, int *ret_fd)
 int listener_open_tcp(const struct sockaddr *sa, socklen_t len, bool reuse_port, int *ret_fd)
 {
     int one = 1, lowat = NOTSENT_LOWAT_BYTES;
+    unsigned unanswered_ms = UNANSWERED_MS;
     HLY_CLEANUP(fd_closep) int fd = -1;
     int r = tcp_socket(sa, &fd);
     if (r < 0)
@@ -50,6 +52,7 @@ int listener_open_tcp(const struct sockaddr *sa, socklen_t len, bool reuse_port,
         return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms, sizeof unanswered_ms);
     if (bind(fd, sa, len) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
     *ret_fd = fd_take(&fd);

@@ -12,7 +12,8 @@ struct loop;
 struct listener;
 
 /* Open a non-blocking TCP listener. reuse_port: several sockets share the address, one per reactor, and the kernel spreads connections over
- * them. What accepted sockets inherit is set here: no Nagle, and TCP_NOTSENT_LOWAT, which keeps a stuck peer's kernel memory small.
+ * them. What accepted sockets inherit is set here: no Nagle; TCP_NOTSENT_LOWAT, which keeps a stuck peer's kernel memory small; and TCP_USER_TIMEOUT, which
+ * ends a connection whose peer has taken nothing for two minutes.
  * Returns 0 and *ret_fd, or -errno. Logs nothing. */
 int listener_open_tcp(const struct sockaddr *sa, socklen_t len, bool reuse_port, int *ret_fd);
 

@@ -99,19 +99,51 @@ static uint64_t fit_connections(const struct config *c)
     return left;
 }
 
+/* By name or by number, as the config has checked it; empty: unchanged. */
+static bool find_user(const char *name, uid_t *ret_uid, gid_t *ret_gid)
+{
+    char *end;
+    const struct passwd *pw = name[0] == '\0' ? NULL : getpwnam(name);
+    unsigned long number = strtoul(name, &end, 10);
+    if (pw == NULL && name[0] != '\0' && *end == '\0')
+        pw = getpwuid((uid_t)number);
+    if (pw != NULL) {
+        *ret_uid = pw->pw_uid;
+        *ret_gid = pw->pw_gid;
+    } else if (*end == '\0' && name[0] != '\0') { /* a number without an account: its group has the same */
+        *ret_uid = (uid_t)number;
+        *ret_gid = (gid_t)number;
+    }
+    return pw != NULL || *end == '\0';
+}
+
+static bool find_group(const char *name, gid_t *ret_gid)
+{
+    char *end;
+    const struct group *gr = name[0] == '\0' ? NULL : getgrnam(name);
+    unsigned long number = strtoul(name, &end, 10);
+    if (gr != NULL)
+        *ret_gid = gr->gr_gid;
+    else if (*end == '\0' && name[0] != '\0')
+        *ret_gid = (gid_t)number;
+    return gr != NULL || *end == '\0';
+}
+
 static int drop_privileges(const struct config *c)
 {
-    if (c->user[0] == '\0' || geteuid() != 0)
+    if ((c->user[0] == '\0' && c->group[0] == '\0') || geteuid() != 0)
         return 0;
-    struct passwd *pw = getpwnam(c->user);
-    struct group *gr = c->group[0] != '\0' ? getgrnam(c->group) : NULL;
-    if (pw == NULL || (c->group[0] != '\0' && gr == NULL)) {
+    uid_t uid = 0;
+    gid_t gid = 0;
+    if (!find_user(c->user, &uid, &gid) || !find_group(c->group, &gid)) {
         log_error("privileges", "user '%s' or group '%s' does not exist: create it (systemd-sysusers), or change the config", c->user, c->group);
         return -1;
     }
-    gid_t gid = gr != NULL ? gr->gr_gid : pw->pw_gid;
-    if (initgroups(pw->pw_name, gid) < 0 || setgid(gid) < 0 || setuid(pw->pw_uid) < 0) {
-        log_error("privileges", "cannot become user '%s': %s; start without root, or leave `user` out", c->user, strerror(errno));
+    const struct passwd *pw = getpwuid(uid);
+    int r = pw != NULL ? initgroups(pw->pw_name, gid) : setgroups(0, NULL);
+    if (r < 0 || setgid(gid) < 0 || (c->user[0] != '\0' && setuid(uid) < 0)) {
+        log_error("privileges", "cannot become user '%s', group '%s': %s; start without root, or leave `user` and `group` out", c->user,
+                  c->group, strerror(errno));
         return -1;
     }
     return 0;

@@ -175,6 +175,7 @@ static void batch_run(struct http_client *h, struct batch *b)
 {
     struct engine *engine = b->reactor->engine;
     http_ticket_make(h, &b->ticket);
+    http_pause_publisher(h); /* looked at before: the answer may end the request, but not the client's next one */
     for (size_t i = 0; i < b->count; i++) /* the array does not grow any more: its items may be pointed to */
         b->items[i].batch = b;
     b->waiting = b->count + 1;
@@ -357,10 +358,11 @@ static void query_done(struct query *q)
 static bool query_parse(struct http_client *h, const struct http1_request *rq, struct query *q)
 {
     struct slice key, value;
-    size_t pos = 0;
+    size_t pos = 0, used = 0;
     int r = -ENOMEM;
-    q->scratch = malloc(rq->query.len + 2); /* each pair is decoded to where it lies in the query */
-    while (q->scratch != NULL && (r = http1_query_next(rq->query, &pos, q->scratch, &key, &value)) == 1) {
+    q->scratch = malloc(rq->query.len + 2);
+    while (q->scratch != NULL && (r = http1_query_next(rq->query, &pos, q->scratch + used, &key, &value)) == 1) {
+        used = (size_t)(value.ptr + value.len - q->scratch); /* keep it: the next pair goes behind it */
         if (slice_equals(key, "topic"))
             q->topic = value;
         else if (slice_equals(key, "pattern"))
@@ -430,8 +432,8 @@ static void do_topics(struct http_client *h, const struct http1_request *rq)
     uint64_t cursor = 0, limit = TOPICS_PER_PAGE;
     if (!query_parse(h, rq, &q))
         return;
-    if ((q.from.ptr != NULL && !number(q.from, &cursor)) || (q.limit.ptr != NULL && !number(q.limit, &limit))) {
-        reply_error(h, 400, "bad_request", "limit is a number, and from is the next of the page before");
+    if ((q.from.ptr != NULL && !number(q.from, &cursor)) || (q.limit.ptr != NULL && (!number(q.limit, &limit) || limit == 0))) {
+        reply_error(h, 400, "bad_request", "limit is a number above 0, and from is the next of the page before");
         return;
     }
     struct topics_page page = { .list = json_array(), .pattern = q.pattern, .epoch = hub_epoch(http_reactor(h)->hub) };

@@ -1,5 +1,6 @@
 #include "transport/encoders.h"
 
+#include <openssl/evp.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -40,6 +41,8 @@ static size_t sse_line(const char *p, size_t len, size_t *ret_used)
 static uint32_t sse_bound(struct message *m, const struct feed *f)
 {
     (void)f;
+    if (m->payload_kind == RULE_BINARY)
+        return 4 + CURSOR_MAX_BYTES + 2 + 8 + (m->payload_len + 2) / 3 * 4 + 1;
     const char *p = message_payload(m);
     uint32_t lines = 1;
     for (uint32_t i = 0; i < m->payload_len; i++)
@@ -57,6 +60,12 @@ static uint32_t sse_encode(struct message *m, const struct feed *f, const char *
     at += 4;
     at += cursor_format((char *)at, epoch, m->seq);
     *at++ = '\n';
+    if (m->payload_kind == RULE_BINARY) { /* a stream of events is text: base64, as in JSON */
+        memcpy(at, "data: ", 6);
+        at += 6 + EVP_EncodeBlock(at + 6, (const uint8_t *)p, (int)left);
+        memcpy(at, "\n\n", 2);
+        return (uint32_t)(at + 2 - out);
+    }
     do {
         size_t len = sse_line(p, left, &used);
         memcpy(at, "data: ", 6);

@@ -29,7 +29,8 @@ struct http_client {
     const struct http_door *door;
     struct http1_parser *parser;
     struct http_ticket *ticket; /* of an answer to come */
-    struct buf rest;            /* input that came while a request was being answered */
+    struct buf rest;            /* input that came while a request was being answered, or while the connection is paused */
+    struct paused paused;       /* while the hub is congested */
     enum http_state state;
     bool keep_alive; /* after the current answer */
     bool is_head;
@@ -37,6 +38,7 @@ struct http_client {
 };
 
 static const struct conn_ops http_conn_ops;
+static void on_resume(struct paused *p);
 
 static void http_enter(struct http_client *h, enum http_state next)
 {
@@ -55,6 +57,8 @@ int http_client_start(struct reactor *r, struct conn *conn, const struct http_do
         free(h);
         return -ENOMEM;
     }
+    h->paused.resume = on_resume;
+    list_init(&h->paused.node);
     conn->owner = h;
     conn->ops = &http_conn_ops;
     conn_set_timer(conn, r->settings->handshake_timeout_ms);
@@ -73,6 +77,7 @@ struct conn *http_conn(const struct http_client *h)
 
 static void http_client_free(struct http_client *h)
 {
+    list_remove(&h->paused.node);
     if (h->ticket != NULL)
         h->ticket->client = NULL;
     http1_parser_free(h->parser);
@@ -90,9 +95,11 @@ static void http_finish(struct http_client *h)
 
 static void http_process(struct http_client *h, uint8_t *data, size_t len);
 
-static void http_resume(struct http_client *h)
+/* Go on with the input that waits, if nothing forbids it any more. */
+static void http_go_on(struct http_client *h)
 {
-    conn_resume(h->conn, CONN_PAUSE_BUSY);
+    if (h->in_process || h->state != HTTP_READING || h->conn->paused != 0 || h->conn->closed)
+        return;
     struct buf rest = h->rest;
     h->rest = (struct buf){ 0 };
     if (rest.len > 0)
@@ -104,6 +111,8 @@ void http_reply(struct http_client *h, unsigned status, const char *content_type
                 const char *extra)
 {
     HLY_CLEANUP(buf_done) struct buf out = { 0 };
+    if (body_len == SIZE_MAX) /* the head of a stream, whose end would be the connection's */
+        h->keep_alive = false;
     http1_write_head(&out, status, h->keep_alive, content_type, body_len, extra);
     if (!h->is_head)
         buf_append(&out, body, body_len);
@@ -114,6 +123,8 @@ void http_reply(struct http_client *h, unsigned status, const char *content_type
     conn_write_later(h->conn, out.data, out.len);
     if (h->conn->closed)
         return;
+    if (conn_waiting(h->conn) > h->reactor->settings->max_outq) /* it asks and does not read: it is not read either */
+        conn_pause(h->conn, CONN_PAUSE_REPLIES);
     if (!h->keep_alive) {
         http_finish(h);
         return;
@@ -121,8 +132,8 @@ void http_reply(struct http_client *h, unsigned status, const char *content_type
     http1_parser_next(h->parser);
     http_enter(h, HTTP_READING);
     conn_set_timer(h->conn, h->reactor->settings->handshake_timeout_ms);
-    if (!h->in_process)
-        http_resume(h);
+    conn_resume(h->conn, CONN_PAUSE_BUSY);
+    http_go_on(h);
 }
 
 void http_reply_text(struct http_client *h, unsigned status, const char *extra, const char *fmt, ...)
@@ -184,14 +195,13 @@ static void http_keep_rest(struct http_client *h, const uint8_t *data, size_t le
 {
     if (len > 0 && buf_append(&h->rest, data, len) < 0)
         conn_fail(h->conn, ENOMEM);
-    conn_pause(h->conn, CONN_PAUSE_BUSY);
 }
 
 static void http_process(struct http_client *h, uint8_t *data, size_t len)
 {
     struct conn *c = h->conn;
     h->in_process = true;
-    while (len > 0 && h->state == HTTP_READING && !c->closed) {
+    while (len > 0 && h->state == HTTP_READING && !c->closed && c->paused == 0) {
         size_t used;
         int r = http1_parse(h->parser, data, len, &used);
         if (r < 0) {
@@ -212,14 +222,38 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
         http_client_free(h);
         if (len > 0 && !c->closed)
             c->ops->on_read(c, data, len);
-    } else if (h->state == HTTP_ANSWERING && !c->closed) {
+    } else if (!c->closed && h->state != HTTP_FINISHING) {
         http_keep_rest(h, data, len);
+        if (h->state == HTTP_ANSWERING)
+            conn_pause(c, CONN_PAUSE_BUSY);
     }
 }
 
 static void on_read(struct conn *c, uint8_t *data, size_t len)
 {
     http_process(c->owner, data, len);
+}
+
+static void on_drained(struct conn *c)
+{
+    struct http_client *h = c->owner;
+    conn_resume(c, CONN_PAUSE_REPLIES);
+    http_go_on(h);
+}
+
+static void on_resume(struct paused *p)
+{
+    struct http_client *h = HLY_CONTAINER_OF(p, struct http_client, paused);
+    conn_resume(h->conn, CONN_PAUSE_HUB);
+    http_go_on(h);
+}
+
+void http_pause_publisher(struct http_client *h)
+{
+    if ((h->conn->paused & CONN_PAUSE_HUB) != 0 || !hub_is_congested(h->reactor->hub))
+        return;
+    conn_pause(h->conn, CONN_PAUSE_HUB);
+    reactor_pause_publisher(h->reactor, &h->paused);
 }
 
 static void on_timer(struct conn *c)
@@ -251,4 +285,6 @@ static void on_end(struct conn *c)
     http_client_free(h);
 }
 
-static const struct conn_ops http_conn_ops = { .on_read = on_read, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };
+static const struct conn_ops http_conn_ops = {
+    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end
+};

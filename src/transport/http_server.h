@@ -39,6 +39,9 @@ struct http_ticket {
 void http_ticket_make(struct http_client *h, struct http_ticket *t); /* t stays where it is until it is taken */
 struct http_client *http_ticket_take(struct http_ticket *t);         /* NULL: the client has gone */
 
+/* It has published: do not read it while the hub is congested. */
+void http_pause_publisher(struct http_client *h);
+
 /* Leave HTTP, from on_request() only: the caller has written the 101 and given the connection its new ops and owner. What the client sent
  * after the request goes to the new ops->on_read(). */
 void http_upgrade(struct http_client *h);

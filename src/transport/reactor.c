@@ -36,7 +36,10 @@ static bool on_turn(void *ctx)
         for (size_t i = 0; i < count; i++)
             message_unref(batch[i]);
     }
+    uint64_t replayed = r->table.replayed;
     bool more = catchup_run(&r->table, &r->loop.chunks, CATCHUP_STEPS_PER_TURN);
+    stat_add(&r->stats.delivered, r->table.replayed - replayed);
+    stat_add(&r->stats.replayed, r->table.replayed - replayed);
     resume_paused(r);
     return more || hub_has_mail(r->hub, r->index);
 }

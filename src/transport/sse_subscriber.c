@@ -117,7 +117,16 @@ static bool is_full(struct subscriber *sub)
     return HLY_CONTAINER_OF(sub, struct sse_subscriber, sub)->conn->outq != NULL;
 }
 
-static const struct subscriber_ops sse_ops = { .deliver = deliver, .replay = replay, .is_full = is_full, .on_gap = on_gap };
+static void on_level(struct subscriber *sub, uint64_t seq) /* so it has a cursor even if nothing was kept */
+{
+    struct sse_subscriber *s = HLY_CONTAINER_OF(sub, struct sse_subscriber, sub);
+    if (s->state == SSE_STREAMING)
+        send_id(s, seq);
+}
+
+static const struct subscriber_ops sse_ops = {
+    .deliver = deliver, .replay = replay, .is_full = is_full, .on_gap = on_gap, .on_level = on_level
+};
 
 /* ---- the connection */
 

@@ -18,20 +18,21 @@
     C(refused_backends, "backend connections refused: at limits.backends, or by uid") \
     C(http_requests, "HTTP requests, public and backend") \
     C(http_bad_requests, "HTTP requests that broke the protocol") \
-    C(handshake_timeouts, "connections that did not complete a request in limits.handshake_timeout") \
+    C(handshake_timeouts, "connections on which no request was completed in limits.handshake_timeout, idle ones that were kept alive among them") \
     C(handshakes, "WebSocket opening handshakes answered with 101") \
     C(handshakes_bad, "opening handshakes that broke RFC 6455") \
     C(handshakes_bad_origin, "opening handshakes and requests from an origin that is not allowed") \
-    C(handshakes_bad_topic, "opening handshakes that named no or a bad topic") \
-    C(handshakes_forbidden, "opening handshakes for a topic that the rules refuse") \
+    C(handshakes_bad_topic, "subscribers refused with 400 or 503: no or a bad topic, too many, a bad cursor or query, out of memory") \
+    C(handshakes_forbidden, "subscribers refused with 403: a topic that the rules refuse") \
     C(delivered, "messages handed to subscribers") \
+    C(replayed, "of them, those read from history, by subscribers who came back or fell behind") \
     C(client_messages, "messages received from WebSocket clients") \
     C(pings, "pings sent") \
     C(closed_idle, "WebSockets closed because nothing came from them (4408)") \
     C(fell_behind, "times that a subscriber over limits.outq fell behind, to catch up from history") \
     C(gaps, "gaps told to subscribers of event streams") \
     C(closed_slow, "backend subscribers closed over limits.backend_outq") \
-    C(closed_protocol, "WebSockets closed because the peer broke the protocol (1002, 1007)") \
+    C(closed_protocol, "WebSockets closed because the peer broke the protocol (1002, 1007, 1008 over limits.fragments)") \
     C(closed_too_big, "WebSockets closed over limits.message (1009)") \
     C(closed_policy, "WebSockets closed because the client may not publish there (1008)") \
     C(closed_lost, "WebSockets closed because messages were lost to them (4410)") \

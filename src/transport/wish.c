@@ -152,7 +152,7 @@ int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_
         *ret_seq = w->after.seq;
         return catchup_start(s, w->after.seq, true, CATCHUP_LAST_NONE);
     }
-    *ret_seq = 0; /* of another run: what was between is not known */
+    *ret_seq = UINT64_MAX; /* of another run: an id of this one, before the gap is told, would hide it from a client that is cut now */
     return catchup_start_lost(s);
 }
 

@@ -29,7 +29,7 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
 bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bool is_bare);
 
 /* The subscriptions are in force, from seq on: begin where the wish says, live or behind. Returns 0 or -ENOMEM; *ret_seq: what the
- * client has by then; UINT64_MAX: not known yet (last=). */
+ * client has by then; UINT64_MAX: not known yet (last=, or a cursor of another run). */
 int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_t *ret_seq);
 
 /* ---- subscribing to all of it, which an engine may answer later */

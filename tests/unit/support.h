@@ -53,8 +53,8 @@ static inline void seed_random(void)
 #define IS_SANITIZED 0
 #endif
 
-/* From now on this process (each test has its own) has so much memory, all in all. Returns false under a sanitizer, which
- * needs more of it than there is: the test ends there. */
+/* From now on this process (each test has its own) has so much memory, all in all. Returns false under a sanitizer,
+ * which needs more of it than there is: the test ends there. */
 static inline bool limit_memory(size_t bytes)
 {
     struct rlimit limit = { bytes, bytes };

@@ -91,7 +91,8 @@ static const struct {
     { "CR at the end", WIRE_SSE, NULL, false, "a\r", CURSOR "data: a\ndata: \n\n" },
     { "line endings alone", WIRE_SSE, NULL, false, "\n\n", CURSOR "data: \ndata: \ndata: \n\n" },
     { "an empty line cannot end the event", WIRE_SSE, NULL, false, "a\n\nb", CURSOR "data: a\ndata: \ndata: b\n\n" },
-    { "a payload cannot be a field", WIRE_SSE, NULL, false, "x\nid: 7\nevent: y", CURSOR "data: x\ndata: id: 7\ndata: event: y\n\n" },
+    { "a payload cannot be a field", WIRE_SSE, NULL, false, "x\nid: 7\nevent: y",
+      CURSOR "data: x\ndata: id: 7\ndata: event: y\n\n" },
     { "a space at the beginning stays", WIRE_SSE, NULL, false, " a", CURSOR "data:  a\n\n" },
     { "a colon is nothing special", WIRE_SSE, NULL, false, ":a", CURSOR "data: :a\n\n" },
 
@@ -111,7 +112,8 @@ static const struct {
       ">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$4\r\nnews\r\n$2\r\nhi\r\n" },
     { "other patterns of who said `*`", WIRE_RESP2_STAR, "n*", true, "hi",
       "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nhi\r\n" },
-    { "topics of who said `*`", WIRE_RESP3_STAR, "news", false, "hi", ">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n" },
+    { "topics of who said `*`", WIRE_RESP3_STAR, "news", false, "hi",
+      ">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n" },
 };
 
 START_TEST(a_message_looks_as_its_protocol_says)
@@ -120,8 +122,8 @@ START_TEST(a_message_looks_as_its_protocol_says)
     struct feed *f = texts[_i].feed != NULL ? make_feed(texts[_i].feed, texts[_i].is_pattern) : NULL;
     struct message *m = make("news", texts[_i].payload, strlen(texts[_i].payload), RULE_TEXT);
     uint32_t len = encode(texts[_i].form, m, f, &out);
-    ck_assert_msg(len == strlen(texts[_i].want) && memcmp(out, texts[_i].want, len) == 0, "%s: got %.*s", texts[_i].name,
-                  (int)len, out);
+    ck_assert_msg(len == strlen(texts[_i].want) && memcmp(out, texts[_i].want, len) == 0, "%s: got %.*s",
+                  texts[_i].name, (int)len, out);
     free(out);
     free(f);
     message_unref(m);
@@ -143,6 +145,30 @@ START_TEST(resp_carries_any_bytes)
 }
 END_TEST
 
+START_TEST(binary_in_an_event_is_base64)
+{
+    static const struct {
+        const char *payload;
+        size_t len;
+        const char *want;
+    } cases[] = { { "", 0, "" },
+                  { "\0", 1, "AA==" },
+                  { "a\n", 2, "YQo=" },
+                  { "\xff\r\n", 3, "/w0K" },
+                  { "\r\n\r\n", 4, "DQoNCg==" } };
+    for (size_t i = 0; i < HLY_ARRAY_LEN(cases); i++) {
+        char want[64];
+        uint8_t *out;
+        struct message *m = make("t", cases[i].payload, cases[i].len, RULE_BINARY);
+        uint32_t len = encode(WIRE_SSE, m, NULL, &out);
+        snprintf(want, sizeof want, CURSOR "data: %s\n\n", cases[i].want);
+        ck_assert_msg(len == strlen(want) && memcmp(out, want, len) == 0, "%s: got %.*s", want, (int)len, out);
+        free(out);
+        message_unref(m);
+    }
+}
+END_TEST
+
 START_TEST(no_message_is_longer_than_its_bound)
 {
     char name[256], *payload = malloc(70000);
@@ -154,7 +180,7 @@ START_TEST(no_message_is_longer_than_its_bound)
         unsigned newlines = below(3); /* none, some, all */
         for (size_t i = 0; i < len; i++)
             payload[i] = newlines == 2 || (newlines == 1 && below(4) == 0) ? "\r\n"[below(2)] : (char)below(128);
-        struct message *m = make(name, payload, len, RULE_TEXT);
+        struct message *m = make(name, payload, len, below(3) == 0 ? RULE_BINARY : RULE_TEXT);
         struct feed *f = make_feed(name, step % 2 == 1);
         m->seq = UINT64_MAX - below(1000);
         for (unsigned form = 0; form < WIRE_FORMS; form++) {
@@ -218,6 +244,7 @@ int main(void)
     tcase_add_loop_test(t, a_websocket_frame_is_a_header_and_the_payload, 0, HLY_ARRAY_LEN(frames));
     tcase_add_loop_test(t, a_message_looks_as_its_protocol_says, 0, HLY_ARRAY_LEN(texts));
     tcase_add_test(t, resp_carries_any_bytes);
+    tcase_add_test(t, binary_in_an_event_is_base64);
     tcase_add_test(t, no_message_is_longer_than_its_bound);
     tcase_add_test(t, a_browser_reads_the_payload_out_of_an_event);
     tcase_add_test(t, forms_that_name_the_pattern_are_made_per_feed);

@@ -146,7 +146,8 @@ START_TEST(a_take_ends_before_it_is_too_much_for_one_batch)
     bool relieved;
     for (uint64_t seq = 1; seq <= 12; seq++) {
         push(&inbox, seq, 8);
-        inbox.ring[(inbox.head + inbox.count - 1) & (inbox.cap - 1)]->payload_len = 400u << 20; /* of which none is read */
+        inbox.ring[(inbox.head + inbox.count - 1) & (inbox.cap - 1)]->payload_len = 400u
+                                                                                    << 20; /* of which none is read */
         inbox.bytes += (400u << 20) - 8;
     }
     uint64_t seen = 0;

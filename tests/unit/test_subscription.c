@@ -203,6 +203,25 @@ START_TEST(the_hub_hears_of_the_first_and_the_last_subscription_of_a_name)
 }
 END_TEST
 
+START_TEST(what_only_other_reactors_want_does_not_come_any_more)
+{
+    struct subscriber s;
+    uint64_t seq;
+    hub_subscribe(hub, TEXT("a"), false, 0, true, &seq);
+    hub_subscribe(hub, TEXT("b*"), true, 0, true, &seq);
+    subscriber_init(&s, &table, &ops, WIRE_WS_PLAIN);
+    sub(&s, "a", false);
+    sub(&s, "b*", true);
+    subscriber_done(&s);
+    ck_assert_uint_eq(publish("a"), 1);
+    ck_assert_uint_eq(publish("b"), 1);
+    ck_assert_uint_eq(mail(), 0);
+    hub_unsubscribe(hub, TEXT("a"), false, 0, true);
+    hub_unsubscribe(hub, TEXT("b*"), true, 0, true);
+    assert_nothing_is_left();
+}
+END_TEST
+
 START_TEST(the_first_subscription_is_inline_and_used_again)
 {
     struct subscriber s;
@@ -339,7 +358,8 @@ static void assert_as_modelled(struct subscriber *subscribers)
         for (unsigned n = 0; n < NAMES; n++) {
             const struct subscription *found = find(&subscribers[s], names[n].name, names[n].is_pattern);
             HOLDS((found != NULL) == has[s][n]);
-            HOLDS(found == NULL || (found->subscriber == &subscribers[s] && found->feed->is_pattern == names[n].is_pattern));
+            HOLDS(found == NULL ||
+                  (found->subscriber == &subscribers[s] && found->feed->is_pattern == names[n].is_pattern));
             HOLDS(found == NULL || found->feed->subs[found->index] == found);
             count += has[s][n];
         }
@@ -406,6 +426,7 @@ int main(void)
     tcase_add_test(t, unsubscribing_from_what_is_not_there_does_nothing);
     tcase_add_test(t, a_plain_name_as_a_topic_and_as_a_pattern_are_two);
     tcase_add_test(t, the_hub_hears_of_the_first_and_the_last_subscription_of_a_name);
+    tcase_add_test(t, what_only_other_reactors_want_does_not_come_any_more);
     tcase_add_test(t, the_first_subscription_is_inline_and_used_again);
     tcase_add_test(t, a_refused_subscription_leaves_nothing_behind);
     tcase_add_test(t, a_refusal_at_any_number_of_subscriptions_is_harmless);

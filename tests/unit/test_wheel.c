@@ -72,7 +72,8 @@ START_TEST(forever_is_years_not_at_once)
 {
     struct wheel_timer t;
     wheel_timer_init(&t);
-    static const uint64_t times[] = { UINT64_MAX, UINT64_MAX - 48, UINT64_MAX / 2, (uint64_t)INT32_MAX * WHEEL_TICK_MS };
+    static const uint64_t times[] = { UINT64_MAX, UINT64_MAX - 48, UINT64_MAX / 2,
+                                      (uint64_t)INT32_MAX * WHEEL_TICK_MS };
     for (size_t i = 0; i < HLY_ARRAY_LEN(times); i++) {
         wheel_start(&wheel, &t, times[i]);
         HOLDS(!fires(&t, (uint64_t)wheel.tick * WHEEL_TICK_MS + 86400000));
@@ -181,6 +182,13 @@ START_TEST(ticks_may_wrap_around)
     ck_assert(!fires(&t, end - 10));
     ck_assert(!fires(&t, end + 1999));
     ck_assert(fires(&t, end + 2000));
+    wheel_init(&wheel);
+    wheel_advance(&wheel, end / 2);
+    wheel_advance(&wheel, end - ROUND_MS);
+    wheel_start(&wheel, &t, 2 * ROUND_MS - 100);
+    ck_assert(!fires(&t, end - 10));
+    ck_assert(!fires(&t, end + ROUND_MS - 101));
+    ck_assert(fires(&t, end + ROUND_MS - 100));
 }
 END_TEST
 
