@@ -3,6 +3,7 @@
 #define HALLEY_BASE_SLICE_H
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -27,6 +28,18 @@ static inline bool slice_equals_nocase(struct slice s, const char *text)
         if (slice_fold(s.ptr[i]) != slice_fold(text[i]))
             return false;
     return true;
+}
+
+/* A copy with a NUL after it, for the caller to free; NULL when out of memory. Unlike strndup() it copies what follows a NUL. */
+static inline char *slice_dup(struct slice s)
+{
+    char *copy = malloc(s.len + 1);
+    if (copy != NULL) {
+        if (s.len > 0)
+            memcpy(copy, s.ptr, s.len);
+        copy[s.len] = '\0';
+    }
+    return copy;
 }
 
 /* Without the spaces and tabs around it (RFC 9110 5.6.3, OWS). The pointer of a slice that ends up empty stays inside. */

@@ -400,6 +400,12 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int events)
     server_leave(s);
 }
 
+static void end_at_once(int signum)
+{
+    (void)signum;
+    _exit(1);
+}
+
 static void on_reload(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev;
@@ -462,6 +468,10 @@ int server_run(struct server *s)
     }
     log_info("ready", "version=%s pid=%ld reactors=%u epoch=%s", HALLEY_VERSION, (long)getpid(), s->reactor_count, hub_epoch(s->hub));
     loop_run(main_loop);
+    ev_signal_stop(main_loop->ev, &s->on_term); /* other reactors may still wait for their clients: nobody handles signals now */
+    ev_signal_stop(main_loop->ev, &s->on_int);
+    signal(SIGTERM, end_at_once);
+    signal(SIGINT, end_at_once);
     for (unsigned i = 1; i < s->reactor_count; i++)
         pthread_join(s->threads[i], NULL);
     log_info("stopped", "uptime_s=%" PRIu64, (clock_mono_ms() - s->view.started_ms) / 1000);

@@ -150,7 +150,7 @@ static bool batch_add(struct batch *b, struct slice topic, struct slice payload,
     }
     it->publish = (struct engine_publish){ .message = m, .reactor = b->reactor->index, .done = on_published };
     if (key.ptr != NULL) {
-        if ((it->key = strndup(key.ptr, key.len)) == NULL)
+        if ((it->key = slice_dup(key)) == NULL)
             return false;
         it->publish.key = (struct slice){ it->key, key.len };
     }

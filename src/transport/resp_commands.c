@@ -55,7 +55,7 @@ static void run_quit(struct resp_call *call)
 static void client_set_name(struct resp_client *c, struct slice name)
 {
     free(c->name);
-    c->name = name.len > 0 ? strndup(name.ptr, name.len) : NULL;
+    c->name = name.len > 0 ? slice_dup(name) : NULL;
 }
 
 static void run_reset(struct resp_call *call)

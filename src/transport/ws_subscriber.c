@@ -221,8 +221,7 @@ static struct ws_subscriber *ws_subscriber_new(struct reactor *r, const struct w
     list_init(&w->publishing);
     subscriber_init(&w->sub, &r->table, &ws_subscriber_ops, WIRE_WS_PLAIN);
     if (wish->may_publish) {
-        const struct slice *topic = &wish->topics[0];
-        w->publish_topic = strndup(topic->ptr, topic->len);
+        w->publish_topic = slice_dup(wish->topics[0]);
         if (w->publish_topic == NULL) {
             free(w);
             return NULL;
