@@ -387,23 +387,26 @@ static void server_leave(struct server *s)
     reactor_leave(s, 0);
 }
 
-static void on_signal(struct ev_loop *ev, ev_signal *w, int events)
-{
-    (void)ev;
-    (void)events;
-    struct server *s = w->data;
-    if (s->leaving) {
-        log_warn("stopping", "signal=%d again: stopping at once", w->signum);
-        _exit(1);
-    }
-    log_info("stopping", "signal=%d: clients are told to reconnect", w->signum);
-    server_leave(s);
-}
-
 static void end_at_once(int signum)
 {
+    static const char text[] = "level=warn ev=stopping a second signal: stopping at once\n";
     (void)signum;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
     _exit(1);
+}
+
+static void on_signal(struct ev_loop *ev, ev_signal *w, int events)
+{
+    (void)events;
+    struct server *s = w->data;
+    int signum = w->signum;
+    ev_signal_stop(ev, &s->on_term); /* this loop may end before the others: the next signal is handled where it arrives */
+    ev_signal_stop(ev, &s->on_int);
+    signal(SIGTERM, end_at_once);
+    signal(SIGINT, end_at_once);
+    log_info("stopping", "signal=%d: clients are told to reconnect", signum);
+    server_leave(s);
 }
 
 static void on_reload(struct ev_loop *ev, ev_signal *w, int events)
@@ -468,10 +471,6 @@ int server_run(struct server *s)
     }
     log_info("ready", "version=%s pid=%ld reactors=%u epoch=%s", HALLEY_VERSION, (long)getpid(), s->reactor_count, hub_epoch(s->hub));
     loop_run(main_loop);
-    ev_signal_stop(main_loop->ev, &s->on_term); /* other reactors may still wait for their clients: nobody handles signals now */
-    ev_signal_stop(main_loop->ev, &s->on_int);
-    signal(SIGTERM, end_at_once);
-    signal(SIGINT, end_at_once);
     for (unsigned i = 1; i < s->reactor_count; i++)
         pthread_join(s->threads[i], NULL);
     log_info("stopped", "uptime_s=%" PRIu64, (clock_mono_ms() - s->view.started_ms) / 1000);
