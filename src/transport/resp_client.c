@@ -140,11 +140,22 @@ static bool resp_is_paused(const struct resp_client *c)
     return c->conn->paused != 0;
 }
 
+/* Long answers stop the commands behind them; when the kernel has taken the answers at once, those go on here. */
+static void resp_run_rest(struct resp_client *c)
+{
+    size_t before = SIZE_MAX; /* a command that is not complete stays */
+    while (!resp_is_paused(c) && !c->closing && !c->conn->closed && c->in.len > 0 && c->in.len < before) {
+        before = c->in.len;
+        resp_process(c, NULL, 0);
+    }
+}
+
 static void resp_go_on(struct resp_client *c)
 {
     if (resp_is_paused(c) || c->closing || c->conn->closed)
         return;
     resp_process(c, NULL, 0);
+    resp_run_rest(c);
 }
 
 static void on_resume(struct paused *p)
@@ -164,7 +175,7 @@ void resp_pause_if_congested(struct resp_client *c)
 
 static void pause_if_replies_wait(struct resp_client *c)
 {
-    if ((c->conn->paused & CONN_PAUSE_REPLIES) != 0 || (conn_waiting(c->conn) <= c->reactor->settings->max_backend_outq && c->slot_count < RESP_MAX_SLOTS))
+    if ((c->conn->paused & CONN_PAUSE_REPLIES) != 0 || (conn_waiting(c->conn) + c->out.len <= c->reactor->settings->max_backend_outq && c->slot_count < RESP_MAX_SLOTS))
         return;
     conn_pause(c->conn, CONN_PAUSE_REPLIES);
 }
@@ -229,13 +240,17 @@ static void resp_process(struct resp_client *c, uint8_t *data, size_t len)
     if (c->in.len == 0)
         buf_done(&c->in);
     resp_flush(c);
+    if (conn_waiting(c->conn) == 0 && !c->conn->closed) /* the kernel took it all: on_drained() will not come */
+        conn_resume(c->conn, CONN_PAUSE_REPLIES);
     if (c->closing)
         conn_finish(c->conn, RESP_LINGER_MS);
 }
 
 static void on_read(struct conn *conn, uint8_t *data, size_t len)
 {
-    resp_process(conn->owner, data, len);
+    struct resp_client *c = conn->owner;
+    resp_process(c, data, len);
+    resp_run_rest(c);
 }
 
 /* ---- begin and end */

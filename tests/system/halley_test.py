@@ -122,10 +122,10 @@ class Server:
 
     def start(self, wait=True):
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))) if self.files else None
+        SERVERS.append(self) # before anything can fail, so that it is tidied up
         self.process = subprocess.Popen([HALLEYD, "--config", str(self.config_path), *self.args], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=limit,
                                         env=server_environment(self.env), cwd=self.dir)
-        SERVERS.append(self)
         self.lines, self.ended, self.code = [], False, None
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -798,7 +798,7 @@ class _Results:
 
 
 def _print_logs(servers):
-    for server in dict.fromkeys(servers):
+    for server in dict.fromkeys(s for s in servers if s.process is not None):
         print(f"---- the log of the server with pid {server.process.pid}, its last lines")
         reports = [i for i, line in enumerate(server.lines) if SANITIZER.search(line)]
         print("\n".join(server.lines[reports[0]:reports[0] + 150] if reports else server.lines[-60:]))
