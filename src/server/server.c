@@ -24,6 +24,7 @@
 #include "web/files.h"
 
 #define LEAVE_GRACE_MS 2000
+#define LEAVE_TURNS 1000
 #define SPARE_FILES 64 /* descriptors that are no connection: listeners, loops, logs, libraries */
 #define SPARE_FOR_BACKENDS 256 /* when there are fewer files than limits.connections and limits.backends together */
 #define EXPIRE_INTERVAL_S 0.2
@@ -361,7 +362,10 @@ static void reactor_leave(struct server *s, unsigned index)
         listener_stop(s->doors[i].listener);
         s->doors[i].listener = NULL;
     }
-    loop_leave(&s->reactors[index].loop, LEAVE_GRACE_MS);
+    struct loop *loop = &s->reactors[index].loop;
+    for (int n = 0; n < LEAVE_TURNS && hub_has_mail(s->hub, index); n++)
+        loop->on_turn(loop->ctx); /* what was published before the signal reaches its subscribers before the goodbye */
+    loop_leave(loop, LEAVE_GRACE_MS);
 }
 
 static void on_leave(struct loop_task *t)
