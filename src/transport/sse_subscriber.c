@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "core/catchup.h"
 #include "transport/public_door.h"
+#include "transport/slow.h"
 #include "transport/wish.h"
 
 #define RETRY_MS 2000        /* after which a browser reconnects; spread, so that those who were cut together do not return together */
@@ -78,31 +79,15 @@ static bool on_gap(struct subscriber *sub, uint64_t after_seq)
 
 /* ---- messages */
 
-static void fall_behind(struct sse_subscriber *s, uint64_t first_seq)
-{
-    static struct log_gate gate;
-    stat_add(&s->reactor->stats.fell_behind, 1);
-    log_limited(&gate, LOG_LEVEL_INFO, "fell_behind",
-                "an event stream is not read as fast as it is sent and catches up from history; outq_bytes=%" PRIu64
-                " limits.outq=%" PRIu64,
-                conn_waiting(s->conn), s->reactor->settings->max_outq);
-    if (catchup_start(&s->sub, first_seq - 1, true, CATCHUP_LAST_NONE) < 0)
-        conn_close(s->conn); /* it comes back with the id of its last event */
-}
-
 static void deliver(struct subscriber *sub, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
 {
     struct sse_subscriber *s = HLY_CONTAINER_OF(sub, struct sse_subscriber, sub);
-    const struct settings *set = s->reactor->settings;
-    if (s->state != SSE_STREAMING || s->conn->closed)
+    if (HLY_UNLIKELY(s->state != SSE_STREAMING || s->conn->closed))
         return;
-    if (HLY_UNLIKELY(count == 0 ||
-                     (s->conn->outq != NULL && (conn_waiting(s->conn) + bytes > set->max_outq ||
-                                                s->conn->loop->chunks.live_bytes > set->max_outq_total)))) {
-        fall_behind(s, first_seq);
-        return;
-    }
-    conn_send(s->conn, slices, count, bytes);
+    if (HLY_LIKELY(!slow_has_no_room(s->reactor, s->conn, count, bytes)))
+        conn_send(s->conn, slices, count, bytes);
+    else if (slow_fall_behind(s->reactor, sub, s->conn, first_seq, "an event stream") < 0)
+        conn_close(s->conn); /* it comes back with the id of its last event */
 }
 
 static void replay(struct subscriber *sub, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
@@ -190,26 +175,18 @@ static const struct conn_ops sse_conn_ops = {
 
 /* ---- opening */
 
-static void refuse_late(struct sse_subscriber *s)
+static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_seqs seqs)
 {
-    static const char why[] = "The server is at limits.topics or limits.patterns, or out of memory: try again later.\n";
-    HLY_CLEANUP(buf_done) struct buf out = { 0 };
-    http1_write_head(&out, 503, false, "text/plain; charset=utf-8", sizeof why - 1, "Retry-After: 5\r\n");
-    buf_str(&out, why);
-    conn_write(s->conn, out.data, out.len);
-    sse_enter(s, SSE_ENDED);
-    conn_finish(s->conn, LINGER_MS);
-}
-
-static void on_opened(void *ctx, struct wish *wish, bool failed, uint64_t seq)
-{
+    uint64_t seq;
     struct sse_subscriber *s = ctx;
     if (s->is_orphan) {
         sse_subscriber_free(s);
         return;
     }
-    if (failed || wish_begin(wish, &s->sub, seq, &seq) < 0) {
-        refuse_late(s);
+    if (failed || wish_begin(wish, &s->sub, seqs, &seq) < 0) {
+        wish_refuse_late(s->conn);
+        sse_enter(s, SSE_ENDED);
+        conn_finish(s->conn, LINGER_MS);
         return;
     }
     sse_enter(s, SSE_STREAMING);

@@ -134,15 +134,15 @@ bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bo
     return true;
 }
 
-int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_t *ret_seq)
+int wish_begin(const struct wish *w, struct subscriber *s, struct opening_seqs seqs, uint64_t *ret_seq)
 {
-    bool is_ours = strcmp(w->after.epoch, hub_epoch(s->table->hub)) == 0 && w->after.seq <= seq;
-    *ret_seq = seq;
+    bool is_ours = strcmp(w->after.epoch, hub_epoch(s->table->hub)) == 0 && w->after.seq <= seqs.last;
+    *ret_seq = seqs.first; /* what the first subscription has waiting comes after it */
     if (w->last != CATCHUP_LAST_NONE && !w->has_after) {
         *ret_seq = UINT64_MAX; /* it has nothing before the first of them, wherever that is */
         return catchup_start(s, 0, false, w->last);
     }
-    if (!w->has_after || (is_ours && w->after.seq == seq))
+    if (!w->has_after || (is_ours && w->after.seq == seqs.first && seqs.first == seqs.last))
         return 0; /* from now on */
     if (w->after.epoch[0] == '\0') { /* all there is: nothing can be missed */
         *ret_seq = 0;
@@ -156,6 +156,15 @@ int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_
     return catchup_start_lost(s);
 }
 
+void wish_refuse_late(struct conn *c)
+{
+    static const char why[] = "The server is at limits.topics or limits.patterns, or out of memory: try again later.\n";
+    HLY_CLEANUP(buf_done) struct buf out = { 0 };
+    http1_write_head(&out, 503, false, "text/plain; charset=utf-8", sizeof why - 1, "Retry-After: 5\r\n");
+    buf_str(&out, why);
+    conn_write(c, out.data, out.len);
+}
+
 /* ---- subscriptions on their way */
 
 struct opening_step {
@@ -166,9 +175,9 @@ struct opening_step {
 struct opening {
     struct wish wish;
     struct subscriber *subscriber;
-    void (*on_done)(void *ctx, struct wish *w, bool failed, uint64_t seq);
+    opening_done_fn on_done;
     void *ctx;
-    uint64_t seq;
+    struct opening_seqs seqs;
     size_t waiting; /* steps without an answer, and one for whoever starts them */
     bool failed;
     struct opening_step steps[];
@@ -197,7 +206,7 @@ static void step_done(struct opening *o)
 {
     if (--o->waiting > 0)
         return;
-    o->on_done(o->ctx, &o->wish, o->failed, o->seq);
+    o->on_done(o->ctx, &o->wish, o->failed, o->seqs);
     opening_free(o);
 }
 
@@ -205,19 +214,21 @@ static void on_subscribed(struct engine_subscribe *s)
 {
     struct opening *o = HLY_CONTAINER_OF(s, struct opening_step, subscribe)->opening;
     o->failed |= s->result < 0;
-    if (s->result >= 0 && s->seq > o->seq)
-        o->seq = s->seq;
+    if (s->result >= 0 && s->seq < o->seqs.first)
+        o->seqs.first = s->seq;
+    if (s->result >= 0 && s->seq > o->seqs.last)
+        o->seqs.last = s->seq;
     step_done(o);
 }
 
-void opening_start(struct opening *o, struct reactor *r, void (*on_done)(void *ctx, struct wish *w, bool failed, uint64_t seq), void *ctx)
+void opening_start(struct opening *o, struct reactor *r, opening_done_fn on_done, void *ctx)
 {
     size_t count = o->wish.may_receive ? o->wish.count : 0;
     o->on_done = on_done;
     o->ctx = ctx;
     o->waiting = count + 1;
-    if (count == 0)
-        o->seq = hub_head(r->hub);
+    o->seqs.first = count > 0 ? UINT64_MAX : hub_head(r->hub);
+    o->seqs.last = count > 0 ? 0 : o->seqs.first;
     for (size_t i = 0; i < count; i++) {
         o->steps[i].opening = o;
         o->steps[i].subscribe = (struct engine_subscribe){

@@ -28,18 +28,28 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
  * is needed. On an error the request has been answered, and false is returned. */
 bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bool is_bare);
 
-/* The subscriptions are in force, from seq on: begin where the wish says, live or behind. Returns 0 or -ENOMEM; *ret_seq: what the
- * client has by then; UINT64_MAX: not known yet (last=, or a cursor of another run). */
-int wish_begin(const struct wish *w, struct subscriber *s, uint64_t seq, uint64_t *ret_seq);
+/* Answer 503 where HTTP has let go of the connection already; the caller ends it. */
+void wish_refuse_late(struct conn *c);
 
 /* ---- subscribing to all of it, which an engine may answer later */
 
 struct opening;
 
+struct opening_seqs { /* others publish while several subscriptions are made: they need not begin at the same seq */
+    uint64_t first;
+    uint64_t last;
+};
+
+typedef void (*opening_done_fn)(void *ctx, struct wish *w, bool failed, struct opening_seqs seqs);
+
+/* The subscriptions are in force: begin where the wish says, live or behind. Returns 0 or -ENOMEM; *ret_seq: what the client has by then, so
+ * that everything after it follows; UINT64_MAX: not known yet (last=). */
+int wish_begin(const struct wish *w, struct subscriber *s, struct opening_seqs seqs, uint64_t *ret_seq);
+
 /* Subscribe; on_done is called when every answer is there: now or later, with the wish, which the opening has taken over (w is empty then), and
- * the seq from which on all of them are in force; the opening ends after it. The subscriber must live until then. Returns NULL when out of memory, and w stays the caller's. */
+ * the seqs after which the first and the last of them are in force; the opening ends after it. The subscriber must live until then. Returns NULL when out of memory, and w stays the caller's. */
 struct opening *opening_new(struct wish *w, struct subscriber *s);
-void opening_start(struct opening *o, struct reactor *r, void (*on_done)(void *ctx, struct wish *w, bool failed, uint64_t seq), void *ctx);
+void opening_start(struct opening *o, struct reactor *r, opening_done_fn on_done, void *ctx);
 void opening_free(struct opening *o); /* before it was started */
 
 #endif

@@ -9,6 +9,7 @@
 #include "core/catchup.h"
 #include "proto/ws_handshake.h"
 #include "transport/publish.h"
+#include "transport/slow.h"
 #include "transport/wish.h"
 #include "transport/ws_conn.h"
 
@@ -33,34 +34,16 @@ static void lost(struct ws_subscriber *w)
     ws_conn_close(&w->ws, WS_CLOSE_GAP, "messages were lost: fetch the state anew and reconnect");
 }
 
-/* Its queue is full: it reads on from history when the queue is empty. */
-static void fall_behind(struct ws_subscriber *w, uint64_t first_seq)
-{
-    static struct log_gate gate;
-    struct reactor *r = w->ws.reactor;
-    stat_add(&r->stats.fell_behind, 1);
-    log_limited(&gate, LOG_LEVEL_INFO, "fell_behind",
-                "a WebSocket does not read as fast as it is sent to and catches up from history; outq_bytes=%" PRIu64
-                " limits.outq=%" PRIu64,
-                conn_waiting(w->ws.conn), r->settings->max_outq);
-    if (catchup_start(&w->sub, first_seq - 1, true, CATCHUP_LAST_NONE) < 0)
-        lost(w);
-}
-
 static void ws_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
 {
     struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
     struct conn *c = w->ws.conn;
     if (HLY_UNLIKELY(!ws_conn_is_open(&w->ws)))
         return; /* OPENING: nothing is promised before the 101 */
-    if (HLY_UNLIKELY(c->outq != NULL || count == 0)) {
-        const struct settings *set = w->ws.reactor->settings;
-        if (count == 0 || conn_waiting(c) + bytes > set->max_outq || c->loop->chunks.live_bytes > set->max_outq_total) {
-            fall_behind(w, first_seq);
-            return;
-        }
-    }
-    conn_send(c, slices, count, bytes);
+    if (HLY_LIKELY(!slow_has_no_room(w->ws.reactor, c, count, bytes)))
+        conn_send(c, slices, count, bytes);
+    else if (slow_fall_behind(w->ws.reactor, s, c, first_seq, "a WebSocket") < 0)
+        lost(w);
 }
 
 static void ws_replay(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
@@ -230,27 +213,19 @@ static struct ws_subscriber *ws_subscriber_new(struct reactor *r, const struct w
     return w;
 }
 
-static void refuse_late(struct ws_subscriber *w) /* HTTP has gone already: it is answered by hand */
-{
-    static const char why[] = "The server is at limits.topics or limits.patterns, or out of memory: try again later.\n";
-    HLY_CLEANUP(buf_done) struct buf out = { 0 };
-    http1_write_head(&out, 503, false, "text/plain; charset=utf-8", sizeof why - 1, "Retry-After: 5\r\n");
-    buf_str(&out, why);
-    conn_write(w->ws.conn, out.data, out.len);
-    ws_conn_fail(&w->ws, WS_CLOSE_TRY_LATER, "");
-}
-
 /* Every subscription is in force. */
-static void on_opened(void *ctx, struct wish *wish, bool failed, uint64_t seq)
+static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_seqs seqs)
 {
+    uint64_t seq; /* not for this door: the payload alone is sent */
     struct ws_subscriber *w = ctx;
     struct buf answer = w->answer;
     w->answer = (struct buf){ 0 };
     w->is_opening = false;
     if (w->has_ended) {
         ws_subscriber_free(w);
-    } else if (failed || (w->sub.count > 0 && wish_begin(wish, &w->sub, seq, &seq) < 0)) {
-        refuse_late(w);
+    } else if (failed || (w->sub.count > 0 && wish_begin(wish, &w->sub, seqs, &seq) < 0)) {
+        wish_refuse_late(w->ws.conn); /* HTTP has gone already */
+        ws_conn_fail(&w->ws, WS_CLOSE_TRY_LATER, "");
     } else {
         conn_resume(w->ws.conn, CONN_PAUSE_BUSY);
         conn_write(w->ws.conn, answer.data, answer.len);
