@@ -147,6 +147,7 @@ struct hub_stats {
     uint64_t evicted;       /* messages that left because of limits.history */
     uint64_t expired;       /* messages that left because of their age */
     uint64_t keys;
+    uint64_t keys_evicted; /* forgotten before their time because of limits.keys */
     uint64_t refused_topics; /* publishes and subscribes refused at limits.topics or limits.patterns */
 };
 void hub_get_stats(struct hub *hub, struct hub_stats *ret);

@@ -83,5 +83,6 @@ void hub_get_stats(struct hub *hub, struct hub_stats *ret)
     ret->topics = map_count(&hub->topics);
     ret->patterns = pattern_index_count(hub->patterns);
     ret->keys = map_count(&hub->keys.map);
+    ret->keys_evicted = hub->keys.evicted;
     pthread_mutex_unlock(&hub->lock);
 }

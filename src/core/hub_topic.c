@@ -235,7 +235,7 @@ bool hub_expire(struct hub *hub, uint64_t now_ms)
     struct expire_slice s = { .hub = hub, .now_ms = now_ms };
     bool more = true;
     pthread_mutex_lock(&hub->lock);
-    key_table_expire(&hub->keys, now_ms, HUB_STEPS / 4);
+    key_table_expire(&hub->keys, now_ms, 0, HUB_STEPS / 4);
     for (int n = 0; n < 256 && s.seen < 100 && s.dead_count < HLY_ARRAY_LEN(s.dead) / 2 && more; n++) {
         uint64_t here = hub->expire_cursor;
         more = map_scan(&hub->topics, &hub->expire_cursor, expire_visit, &s);

@@ -53,12 +53,14 @@ static bool key_is_alive(const struct key_table *t, const struct key_entry *e, u
 }
 
 /* Make room for one more. */
-void key_table_expire(struct key_table *t, uint64_t now_ms, int max)
+void key_table_expire(struct key_table *t, uint64_t now_ms, size_t room, int max)
 {
     for (int n = 0; n < max && !list_is_empty(&t->by_age); n++) {
         struct key_entry *oldest = LIST_ENTRY(t->by_age.next, struct key_entry, age);
-        if (key_is_alive(t, oldest, now_ms) && map_count(&t->map) < t->max_keys)
+        bool is_alive = key_is_alive(t, oldest, now_ms);
+        if (is_alive && map_count(&t->map) + room <= t->max_keys)
             return;
+        t->evicted += is_alive;
         key_table_remove(t, oldest);
     }
 }
@@ -80,7 +82,7 @@ struct key_entry *key_table_add(struct key_table *t, struct slice topic, struct 
 {
     if (t->max_keys == 0)
         return NULL;
-    key_table_expire(t, now_ms, KEYS_EXPIRED_PER_CALL);
+    key_table_expire(t, now_ms, 1, KEYS_EXPIRED_PER_CALL);
     struct key_entry *e = malloc(sizeof *e + topic.len + key.len);
     if (e == NULL)
         return NULL;

@@ -12,6 +12,7 @@ struct key_table {
     struct list by_age;
     uint64_t max_keys;
     uint64_t window_ms;
+    uint64_t evicted; /* keys that were forgotten before their time, because of max_keys */
 };
 
 struct key_entry {
@@ -34,8 +35,8 @@ struct key_entry *key_table_find(struct key_table *t, struct slice topic, struct
 /* Remember a key that is not there. Returns the entry, whose seq and subscribers the caller fills in, or NULL when out of memory, or
  * when the table is to hold none. */
 struct key_entry *key_table_add(struct key_table *t, struct slice topic, struct slice key, uint64_t now_ms);
-/* Forget some of the keys that are too old, or too many. */
-void key_table_expire(struct key_table *t, uint64_t now_ms, int max);
+/* Forget up to max of the keys that are too old, or leave no room for so many more. */
+void key_table_expire(struct key_table *t, uint64_t now_ms, size_t room, int max);
 void key_table_remove(struct key_table *t, struct key_entry *e);
 
 #endif

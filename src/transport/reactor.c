@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "core/catchup.h"
 #include "transport/encoders.h"
 #include "transport/resp_client.h"
@@ -84,7 +85,10 @@ uint32_t reactor_random(struct reactor *r, uint32_t below)
 
 void reactor_pause_publisher(struct reactor *r, struct paused *p)
 {
+    static struct log_gate gate;
     stat_add(&r->stats.publish_pauses, 1);
+    log_limited(&gate, LOG_LEVEL_INFO, "publisher_paused",
+                "a publisher is not read until the reactors have caught up: an inbox is over limits.inbox");
     list_remove(&p->node);
     list_push(&r->paused, &p->node);
 }

@@ -17,6 +17,7 @@
     C(evicted, "messages that left a history because of limits.history") \
     C(expired, "messages that left a history because of its history_ttl") \
     G(keys, "idempotency keys remembered") \
+    C(keys_evicted, "idempotency keys forgotten before their time because of limits.keys") \
     C(refused_topics, "publishes and subscribes refused at limits.topics or limits.patterns")
 
 #define ONE(name, doc) +1

@@ -107,6 +107,28 @@ START_TEST(at_the_limit_the_oldest_keys_go)
 }
 END_TEST
 
+START_TEST(a_sweep_takes_what_ran_out_and_no_more)
+{
+    char key[16];
+    for (int i = 0; i < 100; i++) { /* as many as there may be */
+        snprintf(key, sizeof key, "%d", i);
+        add("t", key, (uint64_t)i, 1);
+    }
+    key_table_expire(&table, 100, 0, 1000);
+    ck_assert_uint_eq(map_count(&table.map), 100);
+    ck_assert_uint_eq(table.evicted, 0);
+    key_table_expire(&table, WINDOW + 39, 0, 1000); /* the first forty are over */
+    ck_assert_uint_eq(map_count(&table.map), 60);
+    ck_assert_uint_eq(table.evicted, 0);
+    for (int i = 0; i < 50; i++) {
+        snprintf(key, sizeof key, "new %d", i);
+        add("t", key, WINDOW + 39, 1);
+    }
+    ck_assert_uint_eq(map_count(&table.map), 100);
+    ck_assert_uint_eq(table.evicted, 10);
+}
+END_TEST
+
 START_TEST(a_table_for_one_key_has_the_last)
 {
     key_table_done(&table);
@@ -205,6 +227,7 @@ int main(void)
     tcase_add_test(t, a_key_that_ran_out_can_be_used_anew);
     tcase_add_loop_test(t, a_key_is_one_of_its_topic_and_exact, 0, HLY_ARRAY_LEN(others));
     tcase_add_test(t, at_the_limit_the_oldest_keys_go);
+    tcase_add_test(t, a_sweep_takes_what_ran_out_and_no_more);
     tcase_add_test(t, a_table_for_one_key_has_the_last);
     tcase_add_test(t, a_table_for_no_keys_has_none);
     tcase_add_test(t, without_a_window_a_key_is_added_and_already_over);
