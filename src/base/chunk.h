@@ -30,6 +30,7 @@ struct chunk_slice {
     struct chunk *chunk;
     uint32_t off;
     uint32_t len;
+    uint64_t seq; /* of the first message that begins in it, so that a queue can be cut down to a cursor; 0: replies, never cut */
 };
 
 #define CHUNK_STANDARD_BYTES 32768 /* room in a chunk that frames of one batch share */

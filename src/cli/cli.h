@@ -20,6 +20,27 @@ enum cli_exit {
     CLI_NO_CONNECTION = 3, /* the server cannot be reached, or went away before it answered */
 };
 
+#define CLI_LIST_MAX 256
+
+struct cli_list { /* of an option that may be given repeatedly */
+    const char *items[CLI_LIST_MAX];
+    size_t count;
+};
+
+struct cli_token { /* the options of `halley token`; NULL: not given */
+    const char *alg;
+    const char *kid;
+    const char *subject;
+    struct cli_list subscribe;
+    struct cli_list publish;
+    struct cli_list auto_names;
+    const char *info;
+    const char *expires;
+    const char *issuer;
+    struct cli_list audiences;
+    const char *show; /* a token, or "-" for standard input */
+};
+
 struct cli {
     struct endpoint server;
     char *const *args; /* of the command, without options; NULL-terminated */
@@ -29,6 +50,11 @@ struct cli {
     bool verbose;
     const char *key; /* of an idempotent publish; NULL: none */
     uint64_t count;  /* stop after so many messages; 0: never */
+    const char *after; /* a cursor, or NULL */
+    uint64_t last;   /* the newest so many; 0: not asked for */
+    uint64_t limit;  /* so many at most; 0: as the command has it */
+    bool slow;       /* only clients who are behind */
+    struct cli_token token;
 };
 
 struct cli_command {
@@ -37,6 +63,7 @@ struct cli_command {
     const char *summary; /* for the list of commands: no capital, no full stop */
     const char *help;    /* what `halley help NAME` says below the usage line */
     const char *options; /* short names of the options it takes beside the common ones */
+    bool is_local;       /* it asks no server; of the common options it takes --key-file alone, for a key of its own */
     int min_args;
     int max_args;
     enum cli_exit (*run)(const struct cli *cli);
@@ -45,7 +72,10 @@ struct cli_command {
 extern const struct cli_command cmd_pub;
 extern const struct cli_command cmd_sub;
 extern const struct cli_command cmd_topics;
+extern const struct cli_command cmd_history;
+extern const struct cli_command cmd_clients;
 extern const struct cli_command cmd_stats;
+extern const struct cli_command cmd_token;
 
 /* One line on stderr: "halley: " and the sentence. cli_note() is for what is not an error; it is printed only on a
  * terminal or with --verbose, never with --quiet. */

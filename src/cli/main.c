@@ -14,7 +14,9 @@
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 
-static const struct cli_command *const commands[] = { &cmd_pub, &cmd_sub, &cmd_topics, &cmd_stats };
+static const struct cli_command *const commands[] = { &cmd_pub,     &cmd_sub,     &cmd_topics,
+                                                   &cmd_history, &cmd_clients, &cmd_stats,
+                                                   &cmd_token };
 
 /* The short name is the option's identity; those without a short form on the command line have a letter here all the
  * same, for cli_command.options. */
@@ -24,10 +26,19 @@ static const struct option options[] = {
     { "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'V' },
     { "key", required_argument, NULL, 'k' },    { "count", required_argument, NULL, 'n' },
     { "json", no_argument, NULL, 'j' },         { "quiet", no_argument, NULL, 'q' },
-    { "verbose", no_argument, NULL, 'v' },      { 0 },
+    { "verbose", no_argument, NULL, 'v' },      { "after", required_argument, NULL, 'A' },
+    { "last", required_argument, NULL, 'L' },   { "limit", required_argument, NULL, 'l' },
+    { "slow", no_argument, NULL, 'S' },         { "alg", required_argument, NULL, 'a' },
+    { "kid", required_argument, NULL, 'i' },    { "sub", required_argument, NULL, 'u' },
+    { "subscribe", required_argument, NULL, 'b' }, { "publish", required_argument, NULL, 'p' },
+    { "auto", required_argument, NULL, 't' },   { "info", required_argument, NULL, 'f' },
+    { "expires", required_argument, NULL, 'e' }, { "iss", required_argument, NULL, 'I' },
+    { "aud", required_argument, NULL, 'd' },    { "show", required_argument, NULL, 'w' },
+    { 0 },
 };
 #define SHORT_OPTIONS ":s:hVk:n:qv"
 #define COMMON_OPTIONS "sHPKhV"
+#define LOCAL_OPTIONS "KhV" /* of a command that asks no server */
 
 static const char common_help[] = "Where the server is:\n"
                                   "  -s, --socket PATH    its backend socket; without it $HALLEY_SOCKET, else\n"
@@ -116,7 +127,7 @@ static void print_command_help(const struct cli_command *command)
 {
     printf("Usage: %shalley %s%s%s%s\n\n%s\n%s", terminal_style(stdout, TERMINAL_BOLD), command->name,
            command->args[0] != '\0' ? " " : "", command->args, terminal_style(stdout, TERMINAL_PLAIN), command->help,
-           common_help);
+           command->is_local ? "" : common_help);
 }
 
 /* ---- the command line */
@@ -174,6 +185,60 @@ static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t 
     return true;
 }
 
+static bool take_number(const char *option, const char *value, uint64_t *ret)
+{
+    if (parse_number(value, 1, INT64_MAX, ret))
+        return true;
+    cli_error("--%s takes a number from 1, not '%s'", option, value);
+    return false;
+}
+
+static bool take_item(const char *option, const char *value, struct cli_list *list)
+{
+    if (list->count == CLI_LIST_MAX) {
+        cli_error("--%s can be given %d times", option, CLI_LIST_MAX);
+        return false;
+    }
+    list->items[list->count++] = value;
+    return true;
+}
+
+static bool take_token_option(struct cli_token *token, int letter, const char *value)
+{
+    switch (letter) {
+    case 'a':
+        token->alg = value;
+        break;
+    case 'i':
+        token->kid = value;
+        break;
+    case 'u':
+        token->subject = value;
+        break;
+    case 'b':
+        return take_item("subscribe", value, &token->subscribe);
+    case 'p':
+        return take_item("publish", value, &token->publish);
+    case 't':
+        return take_item("auto", value, &token->auto_names);
+    case 'f':
+        token->info = value;
+        break;
+    case 'e':
+        token->expires = value;
+        break;
+    case 'I':
+        token->issuer = value;
+        break;
+    case 'd':
+        return take_item("aud", value, &token->audiences);
+    case 'w':
+        token->show = value;
+        break;
+    }
+    return true;
+}
+
 /* Take one option. Returns false when its value makes no sense; that has been said. */
 static bool take_option(struct command_line *line, int letter, const char *value)
 {
@@ -209,10 +274,16 @@ static bool take_option(struct command_line *line, int letter, const char *value
         line->cli.key = value;
         break;
     case 'n':
-        if (!parse_number(value, 1, UINT64_MAX, &line->cli.count)) {
-            cli_error("--count takes a number from 1, not '%s'", value);
-            return false;
-        }
+        return take_number("count", value, &line->cli.count);
+    case 'A':
+        line->cli.after = value;
+        break;
+    case 'L':
+        return take_number("last", value, &line->cli.last);
+    case 'l':
+        return take_number("limit", value, &line->cli.limit);
+    case 'S':
+        line->cli.slow = true;
         break;
     case 'j':
         line->cli.json = true;
@@ -223,6 +294,8 @@ static bool take_option(struct command_line *line, int letter, const char *value
     case 'v':
         line->cli.verbose = true;
         break;
+    default:
+        return take_token_option(&line->cli.token, letter, value);
     }
     return true;
 }
@@ -275,8 +348,9 @@ static bool find_server(struct command_line *line)
 /* Do the options and arguments that were given belong to the command? */
 static bool fits(const struct cli_command *command, const struct command_line *line)
 {
+    const char *common = command->is_local ? LOCAL_OPTIONS : COMMON_OPTIONS;
     for (const char *letter = line->seen; *letter != '\0'; letter++)
-        if (strchr(COMMON_OPTIONS, *letter) == NULL && strchr(command->options, *letter) == NULL) {
+        if (strchr(common, *letter) == NULL && strchr(command->options, *letter) == NULL) {
             cli_error("%s does not take --%s", command->name, option_name(*letter));
             return false;
         }
@@ -314,7 +388,7 @@ static enum cli_exit run_command(struct command_line *line, const char *name)
         print_command_help(command);
         return CLI_DONE;
     }
-    if (!fits(command, line) || !find_server(line))
+    if (!fits(command, line) || (!command->is_local && !find_server(line)))
         return CLI_USAGE;
     return command->run(&line->cli);
 }

@@ -3,15 +3,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/reading.h"
+
 struct catchup {
-    struct list node; /* in table->catching_up, or table->parked */
+    struct reading reading;
     struct subscriber *subscriber;
-    struct hub_reader reader;
-    bool is_seeking; /* for where the newest `last` begin */
-    bool is_lost; /* a gap is certain before the first message */
-    uint64_t last;
-    uint64_t found;
+    bool is_slow;        /* it is behind because it could not take what there was: on_slow holds */
+    bool floor_is_known; /* since it last could take something */
 };
+
+static const struct reading_ops catchup_ops;
 
 /* The seq after which something has been promised to it: its first subscription began there. */
 static uint64_t promised_from(const struct subscriber *s)
@@ -25,38 +26,62 @@ static uint64_t promised_from(const struct subscriber *s)
     return seq;
 }
 
-int catchup_start(struct subscriber *s, uint64_t after_seq, bool with_gap, uint64_t last)
+static struct catchup *catchup_start(struct subscriber *s, const struct reading_from *from)
 {
     struct catchup *c = calloc(1, sizeof *c);
     if (c == NULL)
-        return -ENOMEM;
+        return NULL;
     c->subscriber = s;
-    c->reader.pos = after_seq;
-    if (!with_gap || last != CATCHUP_LAST_NONE)
-        c->reader.forgiven = promised_from(s);
-    if (last != CATCHUP_LAST_NONE) {
-        c->is_seeking = true;
-        c->last = last;
-        c->reader.pos = promised_from(s) + 1; /* what is published meanwhile does not count */
-    }
     s->catchup = c;
-    list_push(&s->table->catching_up, &c->node);
+    reading_start_subscriber(&c->reading, s, &catchup_ops, from);
+    return c;
+}
+
+int catchup_resume(struct subscriber *s, const struct reading_from *from)
+{
+    struct reading_from all = *from;
+    uint64_t promised = promised_from(s);
+    if (all.forgiven > promised)
+        all.forgiven = promised; /* what came after the first of its subscriptions is missed */
+    if (all.last != READING_LAST_NONE)
+        all.until = promised; /* what is published meanwhile does not count */
+    struct catchup *c = catchup_start(s, &all);
+    if (c == NULL)
+        return -ENOMEM;
+    c->reading.until = UINT64_MAX; /* until it is level */
+    LIST_EACH (it, &s->subscriptions)
+        LIST_ENTRY(it, struct subscription, node)->from_seq = all.after;
     return 0;
 }
 
-int catchup_start_lost(struct subscriber *s)
+int catchup_fall_behind(struct subscriber *s, uint64_t first_seq)
 {
-    int r = catchup_start(s, 0, true, CATCHUP_LAST_NONE);
-    if (r == 0)
-        s->catchup->is_lost = true;
-    return r;
+    struct reading_from from = { .after = first_seq - 1, .until = UINT64_MAX, .last = READING_LAST_NONE };
+    if (s->catchup != NULL)
+        return 0;
+    struct catchup *c = catchup_start(s, &from);
+    if (c == NULL)
+        return -ENOMEM;
+    c->is_slow = true;
+    return 0;
+}
+
+int catchup_go_back(struct subscriber *s, uint64_t first_seq)
+{
+    struct catchup *c = s->catchup;
+    if (c == NULL)
+        return catchup_fall_behind(s, first_seq);
+    c->is_slow = true;
+    if (c->reading.reader.pos >= first_seq)
+        c->reading.reader = (struct hub_reader){ .pos = first_seq - 1 }; /* losses that it was told of may be told once more */
+    return 0;
 }
 
 void catchup_end(struct subscriber *s)
 {
     if (s->catchup == NULL)
         return;
-    list_remove(&s->catchup->node);
+    reading_stop(&s->catchup->reading);
     free(s->catchup);
     s->catchup = NULL;
 }
@@ -65,89 +90,117 @@ void catchup_wake(struct subscriber *s)
 {
     if (s->catchup == NULL)
         return;
-    list_remove(&s->catchup->node);
-    list_push(&s->table->catching_up, &s->catchup->node);
+    s->catchup->floor_is_known = false;
+    reading_wake(&s->catchup->reading);
 }
 
-/* ---- one slice of work */
-
-static void level(struct catchup *c)
+uint64_t catchup_position(const struct subscriber *s)
 {
-    struct subscriber *s = c->subscriber;
-    uint64_t seq = c->reader.pos;
-    LIST_EACH (it, &s->subscriptions)
-        LIST_ENTRY(it, struct subscription, node)->from_seq = seq;
+    return s->catchup->reading.reader.pos;
+}
+
+static bool is_full(struct reading *r)
+{
+    struct catchup *c = HLY_CONTAINER_OF(r, struct catchup, reading);
+    if (!c->subscriber->ops->is_full(c->subscriber))
+        return false;
+    c->is_slow = true;
+    return true;
+}
+
+/* It has everything. */
+static void on_end(struct reading *r)
+{
+    struct subscriber *s = HLY_CONTAINER_OF(r, struct catchup, reading)->subscriber;
+    uint64_t seq = r->reader.pos;
+    s->had_seq = seq;
     catchup_end(s);
     if (s->ops->on_level != NULL)
         s->ops->on_level(s, seq);
 }
 
-/* Encode what was read and hand it over. Returns false when out of memory. */
-static bool hand_over(struct subscriber *s, struct chunk_pool *chunks, const struct hub_read *read)
+/* ---- who is too slow for a rule */
+
+struct take { /* what of a slice is handed over */
+    struct message *messages[HUB_READ_MAX];
+    size_t count;
+    bool is_dropped;
+    bool is_conflated;
+};
+
+static bool wants_floor(const struct catchup *c, const struct reading_slice *slice)
+{
+    for (size_t i = 0; i < slice->count && !c->floor_is_known; i++)
+        if (slice->messages[i]->on_slow == RULE_DROP_OLDEST)
+            return true;
+    return false;
+}
+
+/* The one place where a subscriber loses messages because it is slow: what it loses is told before the next message. */
+static void choose(const struct catchup *c, const struct reading_slice *slice, struct take *ret)
+{
+    for (size_t i = 0; i < slice->count; i++) {
+        struct message *m = slice->messages[i];
+        bool drop = c->is_slow && m->on_slow == RULE_DROP_OLDEST && m->seq <= c->reading.floor;
+        bool conflate = c->is_slow && m->on_slow == RULE_CONFLATE && (slice->newest & 1ull << i) == 0;
+        ret->is_dropped |= drop;
+        ret->is_conflated |= conflate;
+        if (!drop && !conflate)
+            ret->messages[ret->count++] = m;
+    }
+}
+
+/* ---- handing over */
+
+/* Encode what was read and hand it over: each message a slice of its own, so that the queue can be cut between them. False when out of memory. */
+static bool hand_over(struct subscriber *s, const struct take *take)
 {
     const struct wire_encoder *e = &s->table->encoders[s->form];
+    struct chunk_slice slices[HUB_READ_MAX];
+    struct delivery d = { .slices = slices, .first_seq = take->messages[0]->seq, .last_seq = take->messages[take->count - 1]->seq };
     uint64_t bytes = 0;
-    for (size_t i = 0; i < read->count; i++)
-        bytes += e->bound(read->messages[i], NULL);
-    struct chunk *chunk = bytes > UINT32_MAX ? NULL : chunk_new(chunks, (uint32_t)bytes);
+    for (size_t i = 0; i < take->count; i++)
+        bytes += e->bound(take->messages[i], NULL);
+    struct chunk *chunk = bytes > UINT32_MAX ? NULL : chunk_new(s->table->chunks, (uint32_t)bytes);
     if (chunk == NULL)
         return false;
-    for (size_t i = 0; i < read->count; i++)
-        chunk->len += e->encode(read->messages[i], NULL, hub_epoch(s->table->hub), chunk->data + chunk->len);
-    struct chunk_slice slice = { chunk, 0, chunk->len };
-    s->table->replayed += read->count;
-    s->ops->replay(s, &slice, 1, slice.len);
+    for (size_t i = 0; i < take->count; i++) {
+        uint32_t len = e->encode(take->messages[i], NULL, hub_epoch(s->table->hub), chunk->data + chunk->len);
+        slices[d.count++] = (struct chunk_slice){ chunk, chunk->len, len, take->messages[i]->seq };
+        chunk->len += len;
+    }
+    d.bytes = chunk->len;
+    s->table->replayed += take->count;
+    s->ops->replay(s, &d);
     chunk_unref(chunk);
     return true;
 }
 
-static void read_on(struct catchup *c, struct chunk_pool *chunks, const struct hub_name *names, size_t count)
+static bool tell_gap(struct subscriber *s, const struct reading_slice *slice, const struct take *take)
 {
+    enum gap_reason reason = slice->is_gap ? slice->reason : take->is_dropped ? GAP_DROPPED : GAP_CONFLATED;
+    s->table->skipped += slice->count - take->count;
+    return s->ops->on_gap(s, slice->before.pos, reason);
+}
+
+static bool on_slice(struct reading *r, const struct reading_slice *slice)
+{
+    struct catchup *c = HLY_CONTAINER_OF(r, struct catchup, reading);
     struct subscriber *s = c->subscriber;
-    struct hub_read read;
-    struct hub_reader before = c->reader;
-    hub_read(s->table->hub, names, count, &c->reader, &read);
-    bool is_gap = c->is_lost || read.has_gap;
-    bool goes_on = !is_gap || s->ops->on_gap(s, before.pos);
-    c->is_lost = false;
-    if (goes_on && read.count > 0 && !hand_over(s, chunks, &read))
-        goes_on = s->ops->on_gap(s, before.pos);
-    for (size_t i = 0; i < read.count; i++)
-        message_unref(read.messages[i]);
+    struct take take = { .count = 0 };
+    if (c->is_slow && wants_floor(c, slice)) {
+        reading_measure(r, s->table->keep_bytes);
+        reading_again(r, slice);
+        c->floor_is_known = true;
+        return true;
+    }
+    choose(c, slice, &take);
+    bool goes_on = !(slice->is_gap || take.is_dropped || take.is_conflated) || tell_gap(s, slice, &take);
+    if (goes_on && take.count > 0 && !hand_over(s, &take))
+        goes_on = s->ops->on_gap(s, slice->before.pos, GAP_MEMORY);
     if (!goes_on)
         catchup_end(s);
-    else if (read.is_level)
-        level(c);
+    return goes_on;
 }
 
-static void step(struct catchup *c, struct chunk_pool *chunks)
-{
-    struct subscriber *s = c->subscriber;
-    struct sub_table *t = s->table;
-    list_remove(&c->node);
-    if (s->ops->is_full(s)) {
-        list_push(&t->parked, &c->node);
-        return;
-    }
-    list_push(&t->catching_up, &c->node); /* behind the others */
-    struct hub_name *names = malloc((s->count + 1) * sizeof *names);
-    if (names == NULL)
-        return;
-    size_t count = 0;
-    LIST_EACH (it, &s->subscriptions) {
-        const struct feed *f = LIST_ENTRY(it, struct subscription, node)->feed;
-        names[count++] = (struct hub_name){ feed_name(f), f->is_pattern };
-    }
-    if (c->is_seeking)
-        c->is_seeking = !hub_seek_last(t->hub, names, count, c->last, &c->reader.pos, &c->found);
-    else
-        read_on(c, chunks, names, count);
-    free(names);
-}
-
-bool catchup_run(struct sub_table *t, struct chunk_pool *chunks, int steps)
-{
-    for (; steps > 0 && !list_is_empty(&t->catching_up); steps--)
-        step(LIST_ENTRY(t->catching_up.next, struct catchup, node), chunks);
-    return !list_is_empty(&t->catching_up);
-}
+static const struct reading_ops catchup_ops = { .is_full = is_full, .on_slice = on_slice, .on_end = on_end };

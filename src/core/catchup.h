@@ -8,16 +8,18 @@
 
 #include "core/subscription.h"
 
-#define CATCHUP_LAST_NONE UINT64_MAX
+struct reading_from;
 
-/* The subscriber has everything up to after_seq: read on from there. With `last` other than CATCHUP_LAST_NONE: begin so that the newest
- * `last` messages are read, and say nothing of a gap before them. with_gap false: what is not there any more is not missed (`after=0`), but for
- * what was published since it subscribed, and what goes while it reads. While it is
- * behind, subscribe() and unsubscribe() are not for it. Returns 0 or -ENOMEM: then it is still live. */
-int catchup_start(struct subscriber *s, uint64_t after_seq, bool with_gap, uint64_t last);
+/* It comes back: read from where it says, for all its subscriptions, then go live. While it is behind it may subscribe and unsubscribe. What a subscription
+ * that is made meanwhile matches comes from its S on. Returns 0 or -ENOMEM: then it is still live. */
+int catchup_resume(struct subscriber *s, const struct reading_from *from);
 
-/* The subscriber has a cursor of which nothing is known here: it has surely missed something, and reads all there is. */
-int catchup_start_lost(struct subscriber *s);
+/* It could not take the messages from first_seq on: read on from there when it can. Rules with on_slow = drop_oldest or conflate then give it less, and a
+ * gap is told. Does nothing if it is behind already. Returns 0 or -ENOMEM: then it is still live. */
+int catchup_fall_behind(struct subscriber *s, uint64_t first_seq);
+
+/* What it had been given from first_seq on has been taken back: read it again. It may be live or behind. */
+int catchup_go_back(struct subscriber *s, uint64_t first_seq);
 
 /* It can take more. Does nothing if it is not behind, or not parked. */
 void catchup_wake(struct subscriber *s);
@@ -25,7 +27,7 @@ void catchup_wake(struct subscriber *s);
 /* Stop reading for it. */
 void catchup_end(struct subscriber *s);
 
-/* Do up to `steps` slices of work for those who are behind, in turn. Returns whether there is more to do. */
-bool catchup_run(struct sub_table *t, struct chunk_pool *chunks, int steps);
+/* Where it is: everything up to this seq has been handed to it. Only while it is behind. */
+uint64_t catchup_position(const struct subscriber *s);
 
 #endif

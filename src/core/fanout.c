@@ -11,9 +11,7 @@
 
 struct run { /* what one feed's subscribers of one form get of this batch */
     struct chunk_slice *slices;
-    uint32_t count;
-    uint32_t bytes;
-    uint64_t first_seq;
+    struct delivery delivery;
     bool is_built;
 };
 
@@ -130,8 +128,11 @@ static void lost(struct fanout *f, struct subscriber *s, uint64_t first_seq)
         if (from_seq > sub->from_seq)
             from_seq = sub->from_seq;
     }
+    if (from_seq < s->had_seq)
+        from_seq = s->had_seq;
     f->table->lost_batches++;
-    s->ops->deliver(s, NULL, 0, 0, first_seq > from_seq ? first_seq : from_seq + 1);
+    struct delivery nothing = { .first_seq = first_seq > from_seq ? first_seq : from_seq + 1, .last_seq = f->messages[f->count - 1]->seq };
+    s->ops->deliver(s, &nothing);
 }
 
 static void touch(struct fanout *f, struct feed *feed, size_t message)
@@ -233,7 +234,7 @@ static bool encode(struct fanout *f, enum wire_form form, size_t message, struct
         return false;
     uint32_t len = e->encode(m, feed, hub_epoch(f->table->hub), c->data + c->len);
     assert(len <= chunk_room(c));
-    *ret = *place = (struct chunk_slice){ c, c->len, len };
+    *ret = *place = (struct chunk_slice){ c, c->len, len, m->seq };
     c->len += len;
     return true;
 }
@@ -252,21 +253,30 @@ static uint32_t slices_add(struct chunk_slice *list, uint32_t count, struct chun
     return count + 1;
 }
 
+/* Add one message, already encoded, to a delivery whose slices are `list`. */
+static void delivery_add(struct delivery *d, struct chunk_slice *list, struct chunk_slice s, const struct message *m)
+{
+    if (d->count == 0)
+        d->first_seq = m->seq;
+    d->last_seq = m->seq;
+    d->count = slices_add(list, d->count, s);
+    d->bytes += s.len;
+    d->marks |= (uint8_t)(1u << m->on_slow | (m->has_events ? DELIVERY_EVENTS : 0));
+}
+
 static bool run_build(struct fanout *f, struct touched *t, enum wire_form form)
 {
     struct run *run = &t->runs[form];
     if (run->slices == NULL && (run->slices = pool_take(&f->slices, t->messages)) == NULL)
         return false;
-    run->count = run->bytes = 0; /* it may have run out of memory midway before */
+    run->delivery = (struct delivery){ .slices = run->slices }; /* it may have run out of memory midway before */
     for (size_t w = 0; w < WORDS; w++) {
         for (uint64_t bits = t->has[w]; bits != 0; bits &= bits - 1) {
             struct chunk_slice s;
-            if (run->count == 0)
-                run->first_seq = f->messages[w * 64 + (size_t)__builtin_ctzll(bits)]->seq;
-            if (!encode(f, form, w * 64 + (size_t)__builtin_ctzll(bits), t, &s))
+            size_t message = w * 64 + (size_t)__builtin_ctzll(bits);
+            if (!encode(f, form, message, t, &s))
                 return false;
-            run->count = slices_add(run->slices, run->count, s);
-            run->bytes += s.len;
+            delivery_add(&run->delivery, run->slices, s, f->messages[message]);
         }
     }
     run->is_built = true;
@@ -315,7 +325,7 @@ static void walk(struct fanout *f, struct touched *t)
         struct subscription *sub = feed->subs[i];
         struct subscriber *s = sub->subscriber;
         struct run *run = &t->runs[s->form];
-        if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq || s->catchup != NULL)) {
+        if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq || s->had_seq >= first_seq || s->catchup != NULL)) {
             if (s->catchup == NULL && !gather_later(f, sub))
                 lost(f, s, first_seq);
             continue;
@@ -325,7 +335,7 @@ static void walk(struct fanout *f, struct touched *t)
             continue;
         }
         f->deliveries += t->messages;
-        s->ops->deliver(s, run->slices, run->count, run->bytes, run->first_seq);
+        s->ops->deliver(s, &run->delivery);
     }
 }
 
@@ -333,9 +343,7 @@ static void walk(struct fanout *f, struct touched *t)
 
 struct merge {
     struct subscriber *s;
-    uint64_t first_seq;
-    uint32_t count;
-    uint32_t bytes;
+    struct delivery delivery;
 };
 
 static bool merge_add(struct fanout *f, struct merge *g, size_t message, struct touched *t)
@@ -343,15 +351,11 @@ static bool merge_add(struct fanout *f, struct merge *g, size_t message, struct 
     struct chunk_slice slice;
     if (!encode(f, g->s->form, message, t, &slice))
         return false;
-    if (g->count == HLY_ARRAY_LEN(f->merged) || slice.len > UINT32_MAX - g->bytes) {
-        g->s->ops->deliver(g->s, f->merged, g->count, g->bytes, g->first_seq);
-        g->count = 0;
-        g->bytes = 0;
+    if (g->delivery.count == HLY_ARRAY_LEN(f->merged) || slice.len > UINT32_MAX - g->delivery.bytes) {
+        g->s->ops->deliver(g->s, &g->delivery);
+        g->delivery = (struct delivery){ .slices = f->merged };
     }
-    if (g->count == 0)
-        g->first_seq = f->messages[message]->seq;
-    g->count = slices_add(f->merged, g->count, slice);
-    g->bytes += slice.len;
+    delivery_add(&g->delivery, f->merged, slice, f->messages[message]);
     f->deliveries++;
     return true;
 }
@@ -359,29 +363,29 @@ static bool merge_add(struct fanout *f, struct merge *g, size_t message, struct 
 /* All that the batch has for one subscriber, in seq order. per_feed: once per subscription; else each message once. */
 static void merge_deliver(struct fanout *f, struct subscriber *s)
 {
-    struct merge g = { .s = s };
+    struct merge g = { .s = s, .delivery = { .slices = f->merged } };
     uint64_t any[WORDS] = { 0 };
     for (struct gather *it = s->gather; it != NULL; it = it->next)
         for (size_t w = 0; w < WORDS; w++)
             any[w] |= it->sub->feed->touched->has[w];
     bool per_feed = f->table->encoders[s->form].per_feed;
     for (size_t i = 0; i < f->count && s->catchup == NULL; i++) {
-        if ((any[i / 64] & 1ull << i % 64) == 0)
+        if ((any[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= s->had_seq)
             continue;
         for (struct gather *it = s->gather; it != NULL; it = it->next) {
             struct touched *t = it->sub->feed->touched;
             if ((t->has[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= it->sub->from_seq)
                 continue;
             if (!merge_add(f, &g, i, t)) {
-                lost(f, s, g.count > 0 ? g.first_seq : f->messages[i]->seq);
+                lost(f, s, g.delivery.count > 0 ? g.delivery.first_seq : f->messages[i]->seq);
                 return;
             }
             if (!per_feed)
                 break;
         }
     }
-    if (g.count > 0 && s->catchup == NULL)
-        s->ops->deliver(s, f->merged, g.count, g.bytes, g.first_seq);
+    if (g.delivery.count > 0 && s->catchup == NULL)
+        s->ops->deliver(s, &g.delivery);
 }
 
 /* ---- the batch */

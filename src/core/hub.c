@@ -87,17 +87,17 @@ const char *hub_epoch(const struct hub *hub)
 
 uint64_t hub_head(struct hub *hub)
 {
-    pthread_mutex_lock(&hub->lock);
+    hub_lock(hub);
     uint64_t head = hub->head;
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
     return head;
 }
 
 struct rules *hub_rules(struct hub *hub)
 {
-    pthread_mutex_lock(&hub->lock);
+    hub_lock(hub);
     struct rules *r = rules_ref(hub->rules);
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
     return r;
 }
 
@@ -192,15 +192,15 @@ err1:
 int hub_publish(struct hub *hub, struct message *m, struct slice key, unsigned from, struct hub_receipt *ret)
 {
     uint64_t wake = 0;
-    pthread_mutex_lock(&hub->lock);
+    hub_lock(hub);
     int r = hub_publish_locked(hub, m, key, &wake, ret);
     bool is_over = hub_evict(hub);
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
     hub_wake(hub, wake & ~(1ull << from));
     while (is_over) { /* a great message after many small ones: they go in slices, others have the lock in between */
-        pthread_mutex_lock(&hub->lock);
+        hub_lock(hub);
         is_over = hub_evict(hub);
-        pthread_mutex_unlock(&hub->lock);
+        hub_unlock(hub);
     }
     return r;
 }
@@ -222,10 +222,10 @@ size_t hub_take(struct hub *hub, unsigned reactor, struct message **out, size_t 
 uint64_t hub_taken_seq(struct hub *hub, unsigned reactor)
 {
     struct inbox *in = &hub->reactors[reactor].inbox;
-    pthread_mutex_lock(&hub->lock); /* nobody pushes meanwhile */
+    hub_lock(hub); /* nobody pushes meanwhile */
     uint64_t first = inbox_first_seq(in);
     uint64_t seq = first == 0 ? hub->head : first - 1;
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
     return seq;
 }
 
@@ -278,10 +278,10 @@ static int hub_subscribe_locked(struct hub *hub, struct slice name, bool is_patt
 int hub_subscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_first, uint64_t *ret_seq)
 {
     uint64_t hash = hash_bytes(name.ptr, name.len);
-    pthread_mutex_lock(&hub->lock);
+    hub_lock(hub);
     int r = hub_subscribe_locked(hub, name, is_pattern, hash, is_first ? 1ull << reactor : 0);
     *ret_seq = hub->head;
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
     return r;
 }
 
@@ -289,7 +289,7 @@ void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsign
 {
     uint64_t hash = hash_bytes(name.ptr, name.len);
     uint64_t gone = is_last ? 1ull << reactor : 0;
-    pthread_mutex_lock(&hub->lock);
+    hub_lock(hub);
     if (is_pattern) {
         struct hub_pattern *p = pattern_index_get(hub->patterns, name.ptr, name.len);
         assert(p != NULL && p->subscribers > 0);
@@ -306,5 +306,5 @@ void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsign
         hub_topic_release(hub, t);
     }
     hub->stats.subscriptions--;
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
 }

@@ -75,16 +75,10 @@ void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsign
 
 /* ---- history and cursors */
 
-/* Can a client of this topic go on from the cursor without a gap? Only if it is of this epoch, not beyond the head, and not older
- * than the topic's mark, or, if the topic is not alive, its rule's horizon. Seq 0 with an empty epoch asks for all there is: always. */
-bool hub_cursor_is_good(struct hub *hub, const char *topic, size_t len, const struct cursor *cursor);
-
-/* Copy out up to max messages (references) of a topic's history with a seq above `after`, oldest first. Returns how many. */
-size_t hub_history(struct hub *hub, const char *topic, size_t len, uint64_t after, struct message **out, size_t max);
-
 struct hub_name { /* one subscription of whoever reads */
     struct slice name;
     bool is_pattern;
+    uint64_t from_seq; /* what was published up to here is not asked for by this name */
 };
 
 struct hub_reader { /* a place in the order: "I have everything of these names up to pos" */
@@ -96,11 +90,18 @@ struct hub_reader { /* a place in the order: "I have everything of these names u
 #define HUB_READ_MAX 64
 #define HUB_READ_BYTES 65536 /* of payload; one message may be more */
 
+enum hub_gap {
+    HUB_GAP_NONE,
+    HUB_GAP_CONFLATED, /* all that is missing is of topics whose rule says on_slow = conflate */
+    HUB_GAP_EVICTED,
+};
+
 struct hub_read {
     struct message *messages[HUB_READ_MAX]; /* references, in seq order */
     size_t count;
     size_t bytes;  /* of payload */
-    bool has_gap;  /* before these messages some are missing, that were after the reader's pos */
+    uint64_t newest;   /* bit i: nothing newer is kept of message i's topic */
+    enum hub_gap gap;  /* before these messages some are missing, that were after the reader's pos */
     bool is_level; /* nothing more is kept: the reader has everything up to its pos, the hub's head of this moment */
 };
 
@@ -113,6 +114,9 @@ void hub_read(struct hub *hub, const struct hub_name *names, size_t count, struc
 /* Where to begin so as to read the newest `last` messages of the names, at most: one bounded slice. *pos (begin with UINT64_MAX, or one above the seq to look back from) moves back, *found counts
  * up from 0. Returns true when *pos is where to begin. */
 bool hub_seek_last(struct hub *hub, const struct hub_name *names, size_t count, uint64_t last, uint64_t *pos, uint64_t *found);
+
+/* The same, counting bytes of payload and topic: where to begin so as to read the newest `bytes` of them, at most. */
+bool hub_seek_bytes(struct hub *hub, const struct hub_name *names, size_t count, uint64_t bytes, uint64_t *pos, uint64_t *found);
 
 /* Let go of what is older than its rule allows: one slice of topics per call. now_ms on the monotonic clock. Returns false when
  * the walk over all topics is complete, and the next call begins anew. */
@@ -134,6 +138,7 @@ bool hub_scan_topics(struct hub *hub, uint64_t *cursor, void (*visit)(const stru
                      void *ctx);
 
 uint64_t hub_topic_subscribers(struct hub *hub, const char *topic, size_t len); /* exact subscriptions only (PUBSUB NUMSUB) */
+uint64_t hub_topic_history(struct hub *hub, const char *topic, size_t len);     /* messages kept (XLEN) */
 uint64_t hub_pattern_count(struct hub *hub);                                   /* distinct patterns (PUBSUB NUMPAT) */
 
 struct hub_stats {
@@ -151,5 +156,8 @@ struct hub_stats {
     uint64_t refused_topics; /* publishes and subscribes refused at limits.topics or limits.patterns */
 };
 void hub_get_stats(struct hub *hub, struct hub_stats *ret);
+
+/* How long the lock was held at most, and how often longer than a millisecond, in a build with HALLEY_LOCK_STATS; 0 in others. */
+void hub_get_holds(struct hub *hub, uint64_t *ret_longest_ns, uint64_t *ret_over_ms);
 
 #endif

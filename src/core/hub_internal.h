@@ -66,11 +66,49 @@ struct hub {
     struct key_table keys;
     struct hub_limits limits;
     struct hub_stats stats;
+    uint64_t locked_at_ns;      /* of HALLEY_LOCK_STATS */
+    uint64_t longest_hold_ns;
+    uint64_t holds_over_ms;
     uint64_t expire_cursor;
     _Atomic unsigned inboxes_over; /* no lock */
     unsigned reactor_count;
     struct hub_reactor reactors[];
 };
+
+#ifdef HALLEY_LOCK_STATS /* a build for measuring: `make bench` */
+#include <time.h>
+
+static inline uint64_t hub_lock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+#define HUB_LOCK_TOOK(hub) ((hub)->locked_at_ns = hub_lock_ns())
+#define HUB_LOCK_HELD(hub) hub_note_hold(hub, hub_lock_ns() - (hub)->locked_at_ns)
+#else
+#define HUB_LOCK_TOOK(hub) ((void)0)
+#define HUB_LOCK_HELD(hub) ((void)0)
+#endif
+
+static inline void hub_note_hold(struct hub *hub, uint64_t ns)
+{
+    if (ns > hub->longest_hold_ns)
+        hub->longest_hold_ns = ns;
+    hub->holds_over_ms += ns > 1000000;
+}
+
+static inline void hub_lock(struct hub *hub)
+{
+    pthread_mutex_lock(&hub->lock);
+    HUB_LOCK_TOOK(hub);
+}
+
+static inline void hub_unlock(struct hub *hub)
+{
+    HUB_LOCK_HELD(hub);
+    pthread_mutex_unlock(&hub->lock);
+}
 
 /* ---- hub_topic.c: the life of a topic */
 
@@ -92,7 +130,5 @@ void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq);
 /* The topic's mark has moved: note when. */
 void hub_note_loss(struct hub *hub, struct topic *t);
 uint32_t hub_rule_index(struct hub *hub, const struct rule *rule);
-/* The mark that a topic by this name has, alive or not. */
-uint64_t hub_mark(struct hub *hub, const char *name, size_t len);
 
 #endif

@@ -15,10 +15,10 @@ static bool name_matches(const struct hub_name *n, const char *topic, size_t len
     return pattern_matches(n->name.ptr, n->name.len, topic, len);
 }
 
-static bool any_matches(const struct hub_name *names, size_t count, const char *topic, size_t len)
+static bool any_matches(const struct hub_name *names, size_t count, const struct message *m)
 {
     for (size_t i = 0; i < count; i++)
-        if (name_matches(&names[i], topic, len))
+        if (m->seq > names[i].from_seq && name_matches(&names[i], m->bytes, m->topic_len))
             return true;
     return false;
 }
@@ -36,13 +36,19 @@ struct look { /* for losses that a reader has not been told of */
     size_t steps;    /* so many topics may be looked at; then a loss is taken for granted */
 };
 
-static bool topic_has_gap(struct hub *hub, struct slice name, const struct look *look)
+static enum hub_gap gap_of(const struct rule *rule)
+{
+    return rule->on_slow == RULE_CONFLATE ? HUB_GAP_CONFLATED : HUB_GAP_EVICTED;
+}
+
+static enum hub_gap topic_gap(struct hub *hub, struct slice name, const struct look *look)
 {
     const struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash_bytes(name.ptr, name.len));
+    const struct rule *rule = rules_find(hub->rules, name.ptr, name.len);
     if (t != NULL)
-        return t->history.mark > look->above && t->lost_no > look->since;
-    const struct rule_losses *l = &hub->losses[hub_rule_index(hub, rules_find(hub->rules, name.ptr, name.len))];
-    return l->horizon > look->above && l->horizon_no > look->since;
+        return t->history.mark > look->above && t->lost_no > look->since ? gap_of(rule) : HUB_GAP_NONE;
+    const struct rule_losses *l = &hub->losses[hub_rule_index(hub, rule)];
+    return l->horizon > look->above && l->horizon_no > look->since ? gap_of(rule) : HUB_GAP_NONE;
 }
 
 static bool rule_has_gap(const struct rule_losses *l, const struct hub_name *n, struct look *look)
@@ -81,27 +87,35 @@ static bool is_covered_before(struct hub *hub, size_t rule, const struct hub_nam
     return false;
 }
 
-static bool pattern_has_gap(struct hub *hub, const struct hub_name *n, struct look *look)
+static enum hub_gap pattern_gap(struct hub *hub, const struct hub_name *n, struct look *look)
 {
-    for (size_t rule = 0; rule <= rules_count(hub->rules); rule++) {
+    enum hub_gap gap = HUB_GAP_NONE;
+    for (size_t rule = 0; rule <= rules_count(hub->rules) && gap < HUB_GAP_EVICTED; rule++) {
         const struct rule_losses *l = &hub->losses[rule];
         if (l->highest <= look->above && l->horizon <= look->above)
             continue;
-        if (rule_touches(hub, rule, n) && rule_has_gap(l, n, look))
-            return !is_covered_before(hub, rule, n); /* and if so, the rules after this one have none of its topics either */
+        if (!rule_touches(hub, rule, n) || !rule_has_gap(l, n, look))
+            continue;
+        if (is_covered_before(hub, rule, n))
+            break; /* it has none of the pattern's topics, and neither have those after it */
+        gap = rule < rules_count(hub->rules) ? gap_of(rules_at(hub->rules, rule)) : HUB_GAP_EVICTED;
     }
-    return false;
+    return gap;
 }
 
-static bool has_gap(struct hub *hub, const struct hub_name *names, size_t count, const struct hub_reader *r)
+static enum hub_gap find_gap(struct hub *hub, const struct hub_name *names, size_t count, const struct hub_reader *r)
 {
-    struct look look = { r->pos > r->forgiven ? r->pos : r->forgiven, r->losses_seen, READ_STEPS };
+    uint64_t above = r->pos > r->forgiven ? r->pos : r->forgiven;
+    struct look look = { .since = r->losses_seen, .steps = READ_STEPS };
+    enum hub_gap gap = HUB_GAP_NONE;
     if (hub->loss_count == r->losses_seen)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (names[i].is_pattern ? pattern_has_gap(hub, &names[i], &look) : topic_has_gap(hub, names[i].name, &look))
-            return true;
-    return false;
+        return HUB_GAP_NONE;
+    for (size_t i = 0; i < count && gap < HUB_GAP_EVICTED; i++) {
+        look.above = above > names[i].from_seq ? above : names[i].from_seq;
+        enum hub_gap one = names[i].is_pattern ? pattern_gap(hub, &names[i], &look) : topic_gap(hub, names[i].name, &look);
+        gap = one > gap ? one : gap;
+    }
+    return gap;
 }
 
 /* ---- messages */
@@ -111,8 +125,16 @@ static bool is_full(const struct hub_read *ret)
     return ret->count == HUB_READ_MAX || ret->bytes >= HUB_READ_BYTES;
 }
 
+static bool is_newest(const struct message *m)
+{
+    const struct history *h = &m->kept_by->history;
+    return history_at(h, h->count - 1) == m;
+}
+
 static void take(struct hub_read *ret, struct message *m)
 {
+    if (m->on_slow == RULE_CONFLATE && is_newest(m)) /* others are not asked for it */
+        ret->newest |= 1ull << ret->count;
     ret->messages[ret->count++] = message_ref(m);
     ret->bytes += m->payload_len;
 }
@@ -126,7 +148,7 @@ struct collect {
 static bool collect_visit(struct message *m, void *ctx)
 {
     struct collect *c = ctx;
-    if (!any_matches(c->names, c->count, m->bytes, m->topic_len))
+    if (!any_matches(c->names, c->count, m))
         return true;
     if (is_full(c->ret))
         return false;
@@ -148,12 +170,12 @@ struct merge_source {
     uint32_t next;
 };
 
-static bool has_source(const struct merge_source *sources, size_t n, const struct history *h)
+static struct merge_source *find_source(struct merge_source *sources, size_t n, const struct history *h)
 {
     for (size_t i = 0; i < n; i++)
         if (sources[i].history == h)
-            return true;
-    return false;
+            return &sources[i];
+    return NULL;
 }
 
 /* A few topics: merge their histories. */
@@ -164,8 +186,12 @@ static void read_merged(struct hub *hub, const struct hub_name *names, size_t co
     for (size_t i = 0; i < count; i++) {
         struct slice name = names[i].name;
         const struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash_bytes(name.ptr, name.len));
-        if (t != NULL && !has_source(sources, n, &t->history)) /* a name that comes twice is read once */
-            sources[n++] = (struct merge_source){ &t->history, history_find_after(&t->history, r->pos) };
+        uint64_t after = names[i].from_seq > r->pos ? names[i].from_seq : r->pos;
+        struct merge_source *same = t == NULL ? NULL : find_source(sources, n, &t->history);
+        if (t != NULL && same == NULL)
+            sources[n++] = (struct merge_source){ &t->history, history_find_after(&t->history, after) };
+        else if (same != NULL && history_find_after(&t->history, after) < same->next) /* a name that comes twice is read once */
+            same->next = history_find_after(&t->history, after);
     }
     while (!is_full(ret)) {
         struct merge_source *first = NULL;
@@ -195,16 +221,17 @@ static bool has_pattern(const struct hub_name *names, size_t count)
 void hub_read(struct hub *hub, const struct hub_name *names, size_t count, struct hub_reader *r, struct hub_read *ret)
 {
     ret->count = ret->bytes = 0;
+    ret->newest = 0;
     ret->is_level = false;
-    pthread_mutex_lock(&hub->lock);
-    ret->has_gap = has_gap(hub, names, count, r);
+    hub_lock(hub);
+    ret->gap = find_gap(hub, names, count, r);
     r->losses_seen = hub->loss_count;
     r->forgiven = 0;
     if (count <= MERGE_MAX && !has_pattern(names, count))
         read_merged(hub, names, count, r, ret);
     else
         read_log(hub, names, count, r, ret);
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
 }
 
 /* ---- the newest few */
@@ -212,39 +239,61 @@ void hub_read(struct hub *hub, const struct hub_name *names, size_t count, struc
 struct seek {
     const struct hub_name *names;
     size_t count;
-    uint64_t last;
+    bool by_bytes;
+    uint64_t want; /* messages, or bytes */
     uint64_t found;
-    uint64_t at; /* seq of the last one found */
+    uint64_t at; /* seq of the last one found; 0: none in this slice */
+    bool is_done;
 };
 
 static bool seek_visit(struct message *m, void *ctx)
 {
     struct seek *s = ctx;
-    if (s->found == s->last)
+    if (s->is_done)
         return false;
-    if (any_matches(s->names, s->count, m->bytes, m->topic_len)) {
-        s->found++;
-        s->at = m->seq;
-    }
+    if (!any_matches(s->names, s->count, m))
+        return true;
+    uint64_t more = s->by_bytes ? m->payload_len + (uint64_t)m->topic_len : 1;
+    s->is_done = s->found + more > s->want;
+    if (s->is_done)
+        return false;
+    s->found += more;
+    s->at = m->seq;
+    s->is_done = s->found == s->want;
     return true;
+}
+
+/* Returns true when *pos is where to begin: everything found is after it. With nothing wanted that is where it is, whatever comes before. */
+static bool seek(struct hub *hub, struct seek *s, uint64_t *pos)
+{
+    uint64_t at;
+    hub_lock(hub);
+    if (*pos == UINT64_MAX)
+        *pos = hub->head + 1;
+    at = *pos;
+    s->is_done = s->want == 0;
+    if (!s->is_done)
+        seqlog_walk_back(&hub->kept, *pos, steps_for(s->count), seek_visit, s, &at);
+    hub_unlock(hub);
+    if (s->is_done)
+        *pos = s->at != 0 ? s->at - 1 : *pos - 1;
+    else
+        *pos = at;
+    return s->is_done || at == 0;
 }
 
 bool hub_seek_last(struct hub *hub, const struct hub_name *names, size_t count, uint64_t last, uint64_t *pos, uint64_t *found)
 {
-    struct seek s = { .names = names, .count = count, .last = last, .found = *found };
-    uint64_t at;
-    pthread_mutex_lock(&hub->lock);
-    if (*pos == UINT64_MAX)
-        *pos = hub->head + 1;
-    seqlog_walk_back(&hub->kept, *pos, steps_for(count), seek_visit, &s, &at);
-    pthread_mutex_unlock(&hub->lock);
-    bool done = s.found == last || at == 0;
+    struct seek s = { .names = names, .count = count, .want = last, .found = *found };
+    bool done = seek(hub, &s, pos);
     *found = s.found;
-    if (s.found == last && s.at != 0)
-        *pos = s.at - 1;
-    else if (done)
-        *pos = last == 0 ? *pos - 1 : 0;
-    else
-        *pos = at;
+    return done;
+}
+
+bool hub_seek_bytes(struct hub *hub, const struct hub_name *names, size_t count, uint64_t bytes, uint64_t *pos, uint64_t *found)
+{
+    struct seek s = { .names = names, .count = count, .by_bytes = true, .want = bytes, .found = *found };
+    bool done = seek(hub, &s, pos);
+    *found = s.found;
     return done;
 }

@@ -190,14 +190,6 @@ void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq)
     l->horizon_no = ++hub->loss_count;
 }
 
-uint64_t hub_mark(struct hub *hub, const char *name, size_t len)
-{
-    struct topic *t = hub_topic_find(hub, name, len, hash_bytes(name, len));
-    if (t != NULL)
-        return t->history.mark;
-    return hub->losses[hub_rule_index(hub, rules_find(hub->rules, name, len))].horizon;
-}
-
 /* ---- expiry, a slice of topics at a time */
 
 struct expire_slice {
@@ -234,7 +226,7 @@ bool hub_expire(struct hub *hub, uint64_t now_ms)
 {
     struct expire_slice s = { .hub = hub, .now_ms = now_ms };
     bool more = true;
-    pthread_mutex_lock(&hub->lock);
+    hub_lock(hub);
     key_table_expire(&hub->keys, now_ms, 0, HUB_STEPS / 4);
     for (int n = 0; n < 256 && s.seen < 100 && s.dead_count < HLY_ARRAY_LEN(s.dead) / 2 && more; n++) {
         uint64_t here = hub->expire_cursor;
@@ -251,6 +243,6 @@ bool hub_expire(struct hub *hub, uint64_t now_ms)
                 s.dead[k--] = s.dead[--s.dead_count];
         hub_topic_release(hub, s.dead[i]);
     }
-    pthread_mutex_unlock(&hub->lock);
+    hub_unlock(hub);
     return more;
 }

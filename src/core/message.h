@@ -3,6 +3,7 @@
 #define HALLEY_CORE_MESSAGE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/base.h"
@@ -21,6 +22,7 @@ struct message {
     uint8_t payload_kind;  /* enum rule_payload: how it looks in JSON forms, and which WebSocket opcode it gets */
     uint8_t on_slow;       /* enum rule_on_slow */
     uint8_t topic_len;
+    bool has_events;       /* its rule says events = true: what happens to it is told on $halley/ topics */
     char bytes[];          /* the topic, then the payload */
 };
 

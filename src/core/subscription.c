@@ -35,13 +35,14 @@ static uint64_t pair_hash(const struct subscriber *s, const struct feed *f)
     return hash_bytes(&p, sizeof p);
 }
 
-int sub_table_init(struct sub_table *t, struct hub *hub, unsigned reactor, const struct wire_encoder encoders[WIRE_FORMS])
+int sub_table_init(struct sub_table *t, struct hub *hub, unsigned reactor, const struct wire_encoder encoders[WIRE_FORMS],
+                   struct chunk_pool *chunks)
 {
-    *t = (struct sub_table){ .hub = hub, .reactor = reactor };
+    *t = (struct sub_table){ .hub = hub, .reactor = reactor, .chunks = chunks, .keep_bytes = UINT64_MAX };
     map_init(&t->topics, feed_equals);
     map_init(&t->pairs, pair_equals);
     memcpy(t->encoders, encoders, sizeof t->encoders);
-    list_init(&t->catching_up);
+    list_init(&t->reading);
     list_init(&t->parked);
     t->patterns = pattern_index_new();
     return t->patterns == NULL ? -ENOMEM : 0;
@@ -53,6 +54,15 @@ void sub_table_done(struct sub_table *t)
     map_done(&t->topics);
     map_done(&t->pairs);
     pattern_index_free(t->patterns);
+    free(t->names);
+}
+
+const char *gap_reason_name(enum gap_reason reason)
+{
+#define GAP_AS_NAME(name, text) [GAP_##name] = text,
+    static const char *const names[] = { GAP_REASONS(GAP_AS_NAME) };
+#undef GAP_AS_NAME
+    return names[reason];
 }
 
 void subscriber_init(struct subscriber *s, struct sub_table *t, const struct subscriber_ops *ops, enum wire_form form)

@@ -19,7 +19,44 @@ struct subscription;
 struct feed;
 
 /* The wire forms of a message: each is encoded at most once per reactor, and shared by all subscribers who speak it. */
-enum wire_form { WIRE_WS_PLAIN, WIRE_SSE, WIRE_RESP2, WIRE_RESP3, WIRE_RESP2_STAR, WIRE_RESP3_STAR, WIRE_FORMS };
+enum wire_form {
+    WIRE_WS_PLAIN, /* the payload in a WebSocket frame */
+    WIRE_WS_V1,    /* the halley.v1 object in a text frame */
+    WIRE_SSE,      /* an event whose data is the payload */
+    WIRE_SSE_V1,   /* an event whose data is the halley.v1 object */
+    WIRE_NDJSON,   /* the halley.v1 object and a line end */
+    WIRE_IFRAME,   /* a script block that calls back with the halley.v1 object */
+    WIRE_RESP2,
+    WIRE_RESP3,
+    WIRE_RESP2_STAR,
+    WIRE_RESP3_STAR,
+    WIRE_RESP_ENTRY,       /* a stream's entry: cursor, [data, payload] */
+    WIRE_RESP_ENTRY_TOPIC, /* the same with its topic, for patterns */
+    WIRE_FORMS
+};
+
+/* Why messages are missing. Its name (gap_reason_name()) is what the client is told. */
+#define GAP_REASONS(X) \
+    X(EVICTED, "evicted")         /* history does not reach back so far any more */ \
+    X(UNKNOWN, "unknown_cursor")  /* of another epoch, or beyond the head: nothing is known of what it has */ \
+    X(DROPPED, "dropped")         /* too slow for a rule with on_slow = drop_oldest */ \
+    X(CONFLATED, "conflated")     /* on_slow = conflate: newer messages of the same topics follow */ \
+    X(MEMORY, "out_of_memory")
+#define GAP_AS_ENUM(name, text) GAP_##name,
+enum gap_reason { GAP_REASONS(GAP_AS_ENUM) GAP_REASON_COUNT };
+#undef GAP_AS_ENUM
+const char *gap_reason_name(enum gap_reason reason);
+
+#define DELIVERY_EVENTS 0x80 /* in delivery.marks: a rule with events = true */
+
+struct delivery { /* messages for one subscriber, in seq order; all borrowed */
+    const struct chunk_slice *slices;
+    uint32_t count; /* of slices; 0: memory ran out, the messages are lost to it unless it falls behind */
+    uint32_t bytes;
+    uint64_t first_seq;
+    uint64_t last_seq;
+    uint8_t marks; /* bit n: a message whose rule says enum rule_on_slow n; and DELIVERY_EVENTS */
+};
 
 struct wire_encoder { /* filled in by transport/ */
     /* An upper bound of what encode() writes, in bytes. */
@@ -33,15 +70,15 @@ struct wire_encoder { /* filled in by transport/ */
 };
 
 /* Filled in by each transport; core calls nothing else above it. deliver() is called from the fan-out's walk: it may mark its connection
- * closed, it must not subscribe or unsubscribe. The slices are borrowed: whoever keeps one refs its chunk. */
+ * closed, it must not subscribe or unsubscribe. Whoever keeps a slice refs its chunk. */
 struct subscriber_ops {
-    /* first_seq: of the first message in the slices; a subscriber that does not take them any more falls behind from just before it
-     * (catchup_start()). count 0: memory ran out, they are lost to it unless it falls behind as well. */
-    void (*deliver)(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq);
+    /* A subscriber that does not take it any more falls behind from just before d->first_seq (catchup_start()). */
+    void (*deliver)(struct subscriber *s, const struct delivery *d);
     /* The rest is for subscribers that catch up (core/catchup.h); may be NULL for those who never do. */
-    void (*replay)(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes); /* messages read from history */
+    void (*replay)(struct subscriber *s, const struct delivery *d); /* messages read from history; count is never 0 */
     bool (*is_full)(struct subscriber *s); /* stop reading for it, until catchup_wake() */
-    bool (*on_gap)(struct subscriber *s, uint64_t after_seq); /* messages after this seq are missing; false: it ends, read no more for it */
+    /* Messages after this seq are missing; what comes next comes after them. False: it ends, read no more for it. */
+    bool (*on_gap)(struct subscriber *s, uint64_t after_seq, enum gap_reason reason);
     void (*on_level)(struct subscriber *s, uint64_t seq); /* it has everything up to seq, and is live from there */
 };
 
@@ -64,6 +101,7 @@ struct subscriber { /* embedded in a connection's state; subscriber_init() */
     uint8_t form;                /* enum wire_form */
     bool first_used;
     struct catchup *catchup;     /* it reads history and gets nothing live; NULL: it is live */
+    uint64_t had_seq;            /* when it was last behind it read everything up to here: what the inbox still has of that is not for it */
     struct gather *gather;       /* what the batch being walked has for it, if it has several subscriptions */
     struct subscription first;   /* most have one: it costs no allocation */
 };
@@ -86,15 +124,21 @@ struct sub_table { /* one per reactor */
     struct pattern_index *patterns; /* of struct feed */
     struct map pairs;               /* (subscriber, feed) -> subscription, for subscribers with many */
     struct wire_encoder encoders[WIRE_FORMS];
-    struct list catching_up;        /* struct catchup with work to do */
-    struct list parked;             /* struct catchup whose connections are full */
+    struct list reading;            /* struct reading with work to do */
+    struct list parked;             /* struct reading that can take no more for now */
+    struct hub_name *names;         /* scratch of core/reading */
+    size_t name_cap;
+    struct chunk_pool *chunks;      /* the reactor's */
+    uint64_t keep_bytes;            /* what a slow subscriber under on_slow = drop_oldest keeps */
     uint64_t subscriptions;
     uint64_t replayed;     /* messages read from history for subscribers who catch up */
+    uint64_t skipped;      /* messages that on_slow = drop_oldest or conflate took from subscribers who were behind */
     uint64_t lost_batches; /* times that memory ran out in the fan-out */
 };
 
-/* Returns 0 or -ENOMEM. hub is borrowed and outlives the table. */
-int sub_table_init(struct sub_table *t, struct hub *hub, unsigned reactor, const struct wire_encoder encoders[WIRE_FORMS]);
+/* Returns 0 or -ENOMEM. hub and chunks are borrowed and outlive the table. */
+int sub_table_init(struct sub_table *t, struct hub *hub, unsigned reactor, const struct wire_encoder encoders[WIRE_FORMS],
+                   struct chunk_pool *chunks);
 void sub_table_done(struct sub_table *t); /* all subscribers are done by then */
 
 void subscriber_init(struct subscriber *s, struct sub_table *t, const struct subscriber_ops *ops, enum wire_form form);

@@ -20,7 +20,7 @@ struct conn *conn_new(struct loop *l, int fd, const struct conn_ops *ops, void *
     struct conn *c = malloc(sizeof *c);
     if (c == NULL)
         return NULL;
-    *c = (struct conn){ .loop = l, .ops = ops, .owner = owner, .heard_tick = l->wheel.tick };
+    *c = (struct conn){ .loop = l, .ops = ops, .owner = owner, .heard_tick = l->wheel.tick, .born_tick = l->wheel.tick, .number = ++l->conn_number };
     wheel_timer_init(&c->timer);
     list_init(&c->node);
     list_push(&l->conns, &c->all);
@@ -71,15 +71,21 @@ static ssize_t conn_try(struct conn *c, const struct iovec *iov, size_t count)
     return -1;
 }
 
+static bool conn_has_outq(struct conn *c)
+{
+    if (c->outq != NULL)
+        return true;
+    c->outq = outq_new(c);
+    if (c->outq == NULL)
+        conn_fail(c, ENOMEM);
+    else
+        list_push(&c->loop->waiting, outq_node(c->outq));
+    return c->outq != NULL;
+}
+
 static void conn_queue(struct conn *c, struct chunk_slice s)
 {
-    if (c->closed)
-        return;
-    if (c->outq == NULL && (c->outq = outq_new()) == NULL) {
-        conn_fail(c, ENOMEM);
-        return;
-    }
-    if (outq_push(c->outq, s) < 0)
+    if (!c->closed && conn_has_outq(c) && outq_push(c->outq, s) < 0)
         conn_fail(c, ENOMEM);
 }
 
@@ -94,8 +100,10 @@ static void conn_queue_rest(struct conn *c, const struct chunk_slice *slices, ui
         }
         s.off += (uint32_t)skip;
         s.len -= (uint32_t)skip;
-        skip = 0;
         conn_queue(c, s);
+        if (skip > 0 && c->outq != NULL)
+            outq_set_begun(c->outq);
+        skip = 0;
     }
     conn_watch(c);
 }
@@ -103,9 +111,16 @@ static void conn_queue_rest(struct conn *c, const struct chunk_slice *slices, ui
 static void conn_send_many(struct conn *c, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
 {
     struct iovec iov[CONN_MAX_IOV];
-    uint32_t n = count < CONN_MAX_IOV ? count : CONN_MAX_IOV;
-    for (uint32_t i = 0; i < n; i++)
-        iov[i] = (struct iovec){ slices[i].chunk->data + slices[i].off, slices[i].len };
+    size_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *at = slices[i].chunk->data + slices[i].off;
+        if (n > 0 && (uint8_t *)iov[n - 1].iov_base + iov[n - 1].iov_len == at)
+            iov[n - 1].iov_len += slices[i].len; /* messages side by side */
+        else if (n < CONN_MAX_IOV)
+            iov[n++] = (struct iovec){ at, slices[i].len };
+        else
+            break;
+    }
     ssize_t sent = conn_try(c, iov, n);
     if (sent >= 0 && (size_t)sent < bytes)
         conn_queue_rest(c, slices, count, (size_t)sent);
@@ -131,11 +146,7 @@ void conn_send(struct conn *c, const struct chunk_slice *slices, uint32_t count,
 
 static void conn_queue_copy(struct conn *c, const uint8_t *bytes, size_t len)
 {
-    if (c->outq == NULL && (c->outq = outq_new()) == NULL) {
-        conn_fail(c, ENOMEM);
-        return;
-    }
-    if (outq_append(c->outq, &c->loop->chunks, bytes, len) < 0)
+    if (conn_has_outq(c) && outq_append(c->outq, &c->loop->chunks, bytes, len) < 0)
         conn_fail(c, ENOMEM);
 }
 
@@ -172,7 +183,7 @@ void conn_flush(struct conn *c)
     while (!c->closed && c->outq != NULL) {
         struct iovec iov[CONN_MAX_IOV];
         size_t wanted, count = outq_iov(c->outq, iov, CONN_MAX_IOV, &wanted);
-        ssize_t sent = conn_try(c, iov, count);
+        ssize_t sent = count == 0 ? 0 : conn_try(c, iov, count); /* nothing is left of a queue that was cut */
         if (sent < 0)
             return;
         outq_consume(c->outq, (size_t)sent);
@@ -190,6 +201,24 @@ void conn_flush(struct conn *c)
         conn_shut(c);
     else if (c->ops->on_drained != NULL)
         c->ops->on_drained(c);
+}
+
+uint64_t conn_cut(struct conn *c)
+{
+    return c->closed || c->finishing || c->outq == NULL ? 0 : outq_cut(c->outq, &c->loop->chunks);
+}
+
+void conn_call_drained(struct conn *c)
+{
+    if (c->closed || c->finishing || c->outq != NULL || c->is_dirty)
+        return; /* it will be called, or it is too late */
+    c->is_dirty = true;
+    list_push(&c->loop->dirty, &c->node);
+}
+
+bool conn_has_messages(const struct conn *c)
+{
+    return c->outq != NULL && outq_has_messages(c->outq);
 }
 
 uint64_t conn_waiting(const struct conn *c)
@@ -272,6 +301,11 @@ uint64_t conn_quiet_ms(const struct conn *c)
     return (uint64_t)(c->loop->wheel.tick - c->heard_tick) * WHEEL_TICK_MS;
 }
 
+uint64_t conn_age_ms(const struct conn *c)
+{
+    return (uint64_t)(c->loop->wheel.tick - c->born_tick) * WHEEL_TICK_MS;
+}
+
 void conn_on_timer(struct conn *c)
 {
     if (c->closed)
@@ -339,18 +373,50 @@ void conn_stop(struct conn *c)
         conn_close(c);
 }
 
+/* ---- walking over all of them */
+
+void conn_walk_begin(struct conn_walk *w, struct loop *l)
+{
+    w->next = l->conns.next;
+    list_push(&l->walks, &w->node);
+}
+
+struct conn *conn_walk_next(struct conn_walk *w, struct loop *l)
+{
+    if (w->next == &l->conns)
+        return NULL;
+    struct conn *c = LIST_ENTRY(w->next, struct conn, all);
+    w->next = w->next->next;
+    return c;
+}
+
+void conn_walk_end(struct conn_walk *w)
+{
+    list_remove(&w->node);
+}
+
+static void conn_unlist(struct conn *c)
+{
+    LIST_EACH (it, &c->loop->walks) {
+        struct conn_walk *w = LIST_ENTRY(it, struct conn_walk, node);
+        if (w->next == &c->all)
+            w->next = c->all.next;
+    }
+    list_remove(&c->all);
+}
+
 void conn_abandon(struct conn *c)
 {
     conn_close(c);
     list_remove(&c->node);
-    list_remove(&c->all);
+    conn_unlist(c);
     free(c);
 }
 
 void conn_reap(struct conn *c)
 {
     assert(c->closed);
-    list_remove(&c->all);
+    conn_unlist(c);
     c->ops->on_end(c);
     free(c);
 }

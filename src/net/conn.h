@@ -16,13 +16,17 @@
 #include "net/wheel.h"
 
 struct conn;
+struct client_info;
 
 struct conn_ops { /* filled in by transport/; an owner may change during a connection's life */
     void (*on_read)(struct conn *c, uint8_t *data, size_t len); /* data is the loop's: borrowed, may be changed in place */
     void (*on_eof)(struct conn *c);    /* the peer has finished sending; NULL: write what waits, then close */
     void (*on_drained)(struct conn *c); /* what waited has been written; may be NULL */
     void (*on_timer)(struct conn *c);  /* may be NULL */
+    void (*on_cut)(struct conn *c);    /* all queues together are over their limit: take conn_cut()'s messages back; NULL: it has none */
     void (*on_stop)(struct conn *c);   /* the loop is to end: say goodbye and finish; NULL: close */
+    /* What is to be told of it in a list of clients (transport/client_info.h). False, or NULL: it is not listed. */
+    bool (*describe)(struct conn *c, struct client_info *ret);
     void (*on_end)(struct conn *c);    /* the last call: let go of the owner's memory */
 };
 
@@ -43,6 +47,7 @@ struct conn {
     struct outq *outq;        /* NULL: nothing waits */
     struct wheel_timer timer;
     uint32_t heard_tick;      /* wheel tick of the last byte received */
+    uint32_t born_tick;       /* and of its beginning */
     struct list node;         /* in loop->dirty or loop->closing */
     struct list all;          /* in loop->conns */
     bool closed;
@@ -51,6 +56,7 @@ struct conn {
     bool ending;    /* conn_end() was called: close when all is written */
     bool shut;      /* our direction is shut down */
     bool is_dirty;
+    uint32_t number; /* of the loop's connections: loop->conns is in this order */
     int error;      /* errno that ended it, 0 if the owner or the peer did */
 };
 
@@ -67,6 +73,16 @@ void conn_write(struct conn *c, const void *bytes, size_t len);
 /* Queue bytes of one's own for the end of the turn: several replies become one send. */
 void conn_write_later(struct conn *c, const void *bytes, size_t len);
 
+/* Drop the messages that wait, but for one that has been begun, and for what was written with conn_write(). Returns the seq of the first of them, 0: there was
+ * none. If nothing is left on_drained() still comes when the kernel takes bytes again. */
+uint64_t conn_cut(struct conn *c);
+
+/* Call on_drained() at the end of the turn, or when what waits has been written. */
+void conn_call_drained(struct conn *c);
+
+/* Do messages wait, which conn_cut() may drop? A cursor that stands behind them may not be told: it would hide their loss. */
+bool conn_has_messages(const struct conn *c);
+
 /* Bytes that wait. */
 uint64_t conn_waiting(const struct conn *c);
 
@@ -79,6 +95,17 @@ void conn_set_timer(struct conn *c, uint64_t after_ms);
 
 /* Milliseconds since the last byte was received, to the wheel's tick. */
 uint64_t conn_quiet_ms(const struct conn *c);
+
+uint64_t conn_age_ms(const struct conn *c); /* since its beginning, to the wheel's tick */
+
+/* A walk over a loop's connections, in slices: between them connections may come and go. Own thread. */
+struct conn_walk {
+    struct list node;  /* in loop->walks */
+    struct list *next; /* in loop->conns */
+};
+void conn_walk_begin(struct conn_walk *w, struct loop *l);
+struct conn *conn_walk_next(struct conn_walk *w, struct loop *l); /* NULL: that was the last */
+void conn_walk_end(struct conn_walk *w);
 
 /* Write what waits, then shut down our direction, discard what still comes, and close when the peer has closed, or after linger_ms at
  * most. So the peer reads our last bytes before it can see a reset (RFC 9112 9.6). */

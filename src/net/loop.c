@@ -5,8 +5,10 @@
 
 #include "base/clock.h"
 #include "net/conn.h"
+#include "net/outq.h"
 
 #define TIMERS_PER_TURN 512
+#define CUTS_PER_TURN 256
 
 static void on_tick(struct ev_loop *ev, ev_timer *w, int events)
 {
@@ -15,11 +17,8 @@ static void on_tick(struct ev_loop *ev, ev_timer *w, int events)
     (void)events; /* the work is in loop_timers(): waking up was the point */
 }
 
-static void on_async(struct ev_loop *ev, ev_async *w, int events)
+static void loop_run_posted(struct loop *l)
 {
-    (void)ev;
-    (void)events;
-    struct loop *l = w->data;
     struct list mine;
     list_init(&mine);
     pthread_mutex_lock(&l->post_lock);
@@ -29,6 +28,13 @@ static void on_async(struct ev_loop *ev, ev_async *w, int events)
         struct loop_task *t = LIST_ENTRY(node, struct loop_task, node);
         t->run(t);
     }
+}
+
+static void on_async(struct ev_loop *ev, ev_async *w, int events)
+{
+    (void)ev;
+    (void)events;
+    loop_run_posted(w->data);
 }
 
 static void on_busy(struct ev_loop *ev, ev_idle *w, int events)
@@ -106,6 +112,8 @@ int loop_init(struct loop *l)
     list_init(&l->dirty);
     list_init(&l->closing);
     list_init(&l->conns);
+    list_init(&l->walks);
+    list_init(&l->waiting);
     list_init(&l->posted);
     pthread_mutex_init(&l->post_lock, NULL);
     loop_update_time(l);
@@ -136,6 +144,10 @@ void loop_run(struct loop *l)
 {
     while (!l->stopping)
         ev_run(l->ev, EVRUN_ONCE);
+    pthread_mutex_lock(&l->post_lock);
+    l->has_ended = true;
+    pthread_mutex_unlock(&l->post_lock);
+    loop_run_posted(l); /* those that came while the last connection went: no more can come */
 }
 
 void loop_leave(struct loop *l, uint64_t grace_ms)
@@ -146,12 +158,27 @@ void loop_leave(struct loop *l, uint64_t grace_ms)
         conn_stop(LIST_ENTRY(it, struct conn, all));
 }
 
-void loop_post(struct loop *l, struct loop_task *t)
+void loop_cut(struct loop *l, uint64_t max_bytes)
+{
+    for (int n = 0; n < CUTS_PER_TURN && l->chunks.live_bytes > max_bytes && !list_is_empty(&l->waiting); n++) {
+        struct list *node = list_pop(&l->waiting);
+        list_push(&l->waiting, node); /* the next are asked first, the next time */
+        struct conn *c = outq_owner_of(node);
+        if (!c->closed && !c->finishing && c->ops->on_cut != NULL)
+            c->ops->on_cut(c);
+    }
+}
+
+bool loop_post(struct loop *l, struct loop_task *t)
 {
     pthread_mutex_lock(&l->post_lock);
-    list_push(&l->posted, &t->node);
+    bool is_taken = !l->has_ended;
+    if (is_taken)
+        list_push(&l->posted, &t->node);
     pthread_mutex_unlock(&l->post_lock);
-    loop_wake(l);
+    if (is_taken)
+        loop_wake(l);
+    return is_taken;
 }
 
 void loop_wake(struct loop *l)

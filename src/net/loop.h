@@ -31,7 +31,10 @@ struct loop {
     uint64_t started_ms;
     struct list dirty;   /* connections with output to flush at the end of the turn */
     struct list closing; /* connections that end at the end of the turn */
-    struct list conns;   /* every connection */
+    struct list conns;   /* every connection, in the order they came */
+    struct list walks;   /* struct conn_walk: those who are on their way through conns */
+    uint32_t conn_number; /* of the connection that came last */
+    struct list waiting; /* outqs of those for which something waits, the longest first */
     bool (*on_turn)(void *ctx); /* returns true when it has more to do: then the loop does not sleep */
     void *ctx;
     bool is_leaving;     /* loop_leave() was called */
@@ -43,7 +46,8 @@ struct loop {
     ev_check check;
     ev_idle busy;
     pthread_mutex_t post_lock;
-    struct list posted;
+    struct list posted;  /* under post_lock, and so is has_ended */
+    bool has_ended;
 };
 
 int loop_init(struct loop *l); /* 0 or -errno */
@@ -54,7 +58,13 @@ void loop_run(struct loop *l);  /* until loop_leave() is complete */
  * Own thread. */
 void loop_leave(struct loop *l, uint64_t grace_ms);
 
-void loop_post(struct loop *l, struct loop_task *t); /* any thread: run it on the loop's thread, soon */
+/* While the loop's chunks take more than max_bytes: ask those for which something has waited longest to take messages back (conn_ops.on_cut), 256
+ * of them at most. */
+void loop_cut(struct loop *l, uint64_t max_bytes);
+
+/* Any thread: run the task on the loop's thread, soon. What is posted while the loop ends runs when no connection is left. Returns false after that: the
+ * task is not run, and still the caller's. */
+bool loop_post(struct loop *l, struct loop_task *t);
 void loop_wake(struct loop *l);                      /* any thread: make a turn */
 
 #endif

@@ -159,9 +159,11 @@ static void rule_check(struct config_loader *l, size_t i)
     if (r->history == 0 && r->history_ttl_ms > 0)
         config_warn(l, "topics \"%s\": history_ttl has no effect without history. Set history to a number of messages.",
                     pattern);
+    if (r->history == 0 && (r->on_slow == RULE_DROP_OLDEST || r->on_slow == RULE_CONFLATE))
+        config_warn(l, "topics \"%s\": on_slow gives a slow client the newest messages from history, and there is none. Set history.", pattern);
     bool asks_token = r->subscribe == RULE_TOKEN || r->publish == RULE_TOKEN;
-    if (asks_token && config_is_refused(l->refusals, "auth", NULL))
-        config_warn(l, "topics \"%s\": this version reads no tokens, so what 'token' allows is open to backends alone.",
+    if (asks_token && l->c->jwt_key_file[0] == '\0' && l->c->jwks_file[0] == '\0')
+        config_warn(l, "topics \"%s\": no token can be checked without auth { jwt_key_file } or { jwks_file }, so what 'token' allows is open to nobody.",
                     pattern);
     if (!pattern_without_sub(r->pattern, topics, &len))
         config_warn(l, "topics \"%s\": " SUB " stands for a subject only as a whole level, as in \"user/" SUB "\".",

@@ -131,22 +131,21 @@ static void list_doc_print(FILE *out, enum config_id id)
 
 void config_print_default_file(FILE *out)
 {
-    bool in_limits = false;
+    const char *section = NULL; /* the one without a title that is open: its settings stand in it */
     fputs(file_head, out);
     for (enum config_id id = 0; id < CONFIG_ID_COUNT; id++) {
-        bool is_limit = config_item_is_in(id, config_items[CONFIG_ID_limits].key);
-        if (in_limits && !is_limit) {
+        if (section != NULL && !config_item_is_in(id, section)) {
             fputs("}\n", out);
-            in_limits = false;
+            section = NULL;
         }
-        if (id == CONFIG_ID_limits) {
+        if (config_items[id].kind == CONFIG_IS_SECTION && config_items[id].title == NULL) {
             list_doc_print(out, id);
-            fprintf(out, "%s {", config_items[id].key);
-            in_limits = true;
+            section = config_items[id].key;
+            fprintf(out, "%s {", section);
         } else if (config_items[id].kind == CONFIG_IS_SECTION) {
             section_doc_print(out, id);
         } else if (config_items[id].kind != CONFIG_IS_KEY) {
-            option_doc_print(out, id, is_limit ? "    " : "");
+            option_doc_print(out, id, section != NULL ? "    " : "");
         } else if (config_item_is_in(id, "")) {
             list_doc_print(out, id);
         }

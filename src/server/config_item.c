@@ -40,7 +40,6 @@ const struct config_item config_items[CONFIG_ID_COUNT] = {
 
 /* Take a line out when its function is there: parser, defaults and manual know the topics keys already. */
 const struct config_refusal config_refusals[] = {
-    { "auth", NULL },
     { "trusted_proxies", NULL },
     { "journal", NULL },
     { "engine", NULL },
@@ -55,11 +54,7 @@ const struct config_refusal config_refusals[] = {
     { "topics.presence", NULL },
     { "topics.join_leave", NULL },
     { "topics.presence_grace", NULL },
-    { "topics.events", NULL },
     { "topics.stamp", NULL },
-    { "topics.on_slow", "drop_oldest" },
-    { "topics.on_slow", "conflate" },
-    { "topics.on_slow", "disconnect" },
     { "limits.per_address", NULL },
     { "limits.presence", NULL },
     { "limits.deflate", NULL },

@@ -179,7 +179,7 @@ static void section_switch(struct printer *p, enum config_id id)
         fputs("}\n", p->out);
         p->section = NULL;
     }
-    if (id == CONFIG_ID_limits) {
+    if (config_items[id].kind == CONFIG_IS_SECTION && config_items[id].title == NULL) {
         p->section = config_items[id].key;
         fprintf(p->out, "%s {\n", p->section);
     }

@@ -242,6 +242,8 @@ void config_value_range(const struct config_item *item, const struct config_refu
         snprintf(out, out_size, "octal digits");
         break;
     case CONFIG_TEXT:
+        snprintf(out, out_size, "text");
+        break;
     case CONFIG_USER:
     case CONFIG_GROUP:
         snprintf(out, out_size, "a name or number");

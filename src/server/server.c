@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "auth/jwt.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -54,6 +55,7 @@ struct server {
     struct hub *hub;
     struct engine *engine;
     struct server_view view;
+    struct jwt *jwt;
     struct reactor *reactors;
     struct reactor **reactor_list;
     unsigned reactor_count;
@@ -160,6 +162,35 @@ static struct slice *slices_of(char **texts, size_t count)
     return s;
 }
 
+/* Tokens are checked with these keys. Says itself what is wrong. */
+static int make_jwt(struct server *s)
+{
+    const struct config *c = s->config;
+    struct jwt_key_file files[2] = { 0 };
+    const char *issuer = c->jwt_issuer, *audience = c->jwt_audience;
+    struct jwt_config config = { .keys = files, .leeway_s = (uint32_t)((c->jwt_leeway_ms + 999) / 1000) };
+    struct jwt_report *report;
+    if (c->jwt_key_file[0] != '\0')
+        files[config.key_count++].path = c->jwt_key_file;
+    if (c->jwks_file[0] != '\0')
+        files[config.key_count++].path = c->jwks_file;
+    if (config.key_count == 0)
+        return 0;
+    if ((report = calloc(1, sizeof *report)) == NULL)
+        return -ENOMEM;
+    config.issuers = &issuer;
+    config.issuer_count = issuer[0] != '\0';
+    config.audiences = &audience;
+    config.audience_count = audience[0] != '\0';
+    int r = jwt_new(&config, &s->jwt, report);
+    for (size_t i = 0; i < report->warning_count; i++)
+        log_warn("auth", "%s", report->warnings[i]);
+    if (r < 0)
+        log_error("auth", "%s", report->error);
+    free(report);
+    return r;
+}
+
 static int make_settings(struct server *s)
 {
     const struct config *c = s->config;
@@ -186,12 +217,18 @@ static int make_settings(struct server *s)
                           .headers = c->max_headers,
                           .header_count = 100,
                           .body = c->max_backend_command },
+        .jwt = s->jwt,
+        .auth_cookie = { c->auth_cookie, strlen(c->auth_cookie) },
+        .expiry_notice_ms = c->expiry_notice_ms,
         .origins = s->origins,
         .origin_count = c->origin_count,
         .echo_paths = s->echo_paths,
         .echo_count = c->echo_count,
         .console = c->console != 0,
         .console_page = { (const char *)web_console_html, web_console_html_len },
+        .halley_js = { (const char *)web_halley_js, web_halley_js_len },
+        .halley_classic_js = { (const char *)web_halley_classic_js, web_halley_classic_js_len },
+        .halley_d_ts = { (const char *)web_halley_d_ts, web_halley_d_ts_len },
     };
     return 0;
 }
@@ -296,6 +333,14 @@ static int make_hub(struct server *s)
     return s->engine == NULL ? -ENOMEM : 0;
 }
 
+/* The ids of clients begin with it: one of another run, or of another server, is not taken for ours. */
+static void make_node_name(char ret[EPOCH_LEN + 1])
+{
+    uint8_t random[5];
+    RAND_bytes(random, sizeof random);
+    cursor_make_epoch(random, ret);
+}
+
 static int make_reactors(struct server *s)
 {
     s->reactors = calloc(s->reactor_count, sizeof *s->reactors);
@@ -306,6 +351,7 @@ static int make_reactors(struct server *s)
     s->view.reactors = s->reactor_list;
     s->view.started_ms = clock_mono_ms();
     atomic_store(&s->view.next_client_id, 1);
+    make_node_name(s->view.node);
     for (; s->view.reactor_count < s->reactor_count; s->view.reactor_count++) {
         unsigned i = s->view.reactor_count;
         int r = reactor_init(&s->reactors[i], i, s->hub, s->engine, s->config->rules, &s->settings, &s->view);
@@ -323,8 +369,13 @@ struct server *server_new(const struct config *config)
     if (s != NULL) {
         s->config = config;
         s->reactor_count = count_reactors(config);
-        r = make_settings(s);
     }
+    if (r == 0 && make_jwt(s) < 0) { /* before privileges are dropped: the key may be readable to root alone */
+        server_free(s);
+        return NULL; /* has been logged */
+    }
+    if (r == 0)
+        r = make_settings(s);
     if (r == 0 && sockets_open(config, s->reactor_count, &s->sockets) < 0) {
         server_free(s);
         return NULL; /* has been logged */
@@ -477,6 +528,11 @@ int server_run(struct server *s)
     loop_run(main_loop);
     for (unsigned i = 1; i < s->reactor_count; i++)
         pthread_join(s->threads[i], NULL);
+#ifdef HALLEY_LOCK_STATS
+    uint64_t longest_ns, over_ms;
+    hub_get_holds(s->hub, &longest_ns, &over_ms);
+    log_info("hub_lock", "longest_us=%" PRIu64 " longer_than_1_ms=%" PRIu64, longest_ns / 1000, over_ms);
+#endif
     log_info("stopped", "uptime_s=%" PRIu64, (clock_mono_ms() - s->view.started_ms) / 1000);
     return 0;
 }
@@ -497,6 +553,7 @@ void server_free(struct server *s)
     free(s->reactors);
     free(s->reactor_list);
     free(s->threads);
+    jwt_unref(s->jwt);
     free(s->origins);
     free(s->echo_paths);
     free(s);

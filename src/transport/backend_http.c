@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,8 @@
 #include "core/cursor.h"
 #include "core/topic_name.h"
 #include "transport/backend_door.h"
+#include "transport/backend_http.h"
+#include "transport/http_publish.h"
 #include "transport/publish.h"
 #include "transport/stats_text.h"
 
@@ -19,44 +20,26 @@
 
 static const struct rule_client backend = { .is_backend = true };
 
-/* ---- small JSON: jansson writes it, but a publish's answer is on the hot path */
+/* ---- answers */
 
-static void write_error(struct buf *out, const char *code, const char *text)
-{
-    json_t *o = json_pack("{s:{s:s,s:s}}", "error", "code", code, "message", text);
-    char *dump = o == NULL ? NULL : json_dumps(o, JSON_COMPACT);
-    buf_str(out, dump != NULL ? dump : "{\"error\":{\"code\":\"unavailable\",\"message\":\"out of memory\"}}");
-    free(dump);
-    json_decref(o);
-}
-
-static void write_receipt(struct buf *out, const char *epoch, const struct hub_receipt *receipt)
-{
-    char cursor[CURSOR_MAX_BYTES + 1];
-    cursor_format(cursor, epoch, receipt->seq);
-    buf_printf(out, "{\"cursor\":\"%s\",\"subscribers\":%" PRIu64 "}", cursor, receipt->subscribers);
-}
-
-static void reply_json(struct http_client *h, unsigned status, struct buf *body)
+void backend_reply_json(struct http_client *h, unsigned status, struct buf *body)
 {
     buf_str(body, "\n");
     http_reply(h, status, JSON_TYPE, body->data, body->len, NULL);
 }
 
-static void reply_error(struct http_client *h, unsigned status, const char *code, const char *text)
+void backend_reply_error(struct http_client *h, unsigned status, const char *code, const char *text)
 {
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
     stat_add(&http_reactor(h)->stats.backend_errors, 1);
-    write_error(&body, code, text);
-    reply_json(h, status, &body);
+    http_publish_error(h, status, code, text, NULL);
 }
 
-static void reply_refusal(struct http_client *h, const struct publish_refusal *why)
+void backend_reply_no_memory(struct http_client *h)
 {
-    reply_error(h, publish_error_status(why->code), publish_error_name(why->code), why->text);
+    backend_reply_error(h, 503, "unavailable", "out of memory, try again later");
 }
 
-/* ---- publishing: one request is one to many publishes, answered when the last has its answer */
+/* ---- publishing many in one request, which is answered when the last has its answer */
 
 struct batch_item {
     struct engine_publish publish;
@@ -72,7 +55,6 @@ struct batch {
     size_t count;
     size_t cap;
     size_t waiting;
-    bool is_single; /* POST /publish?topic=: the answer is an object, and an error is its status */
 };
 
 static void batch_free(struct batch *b)
@@ -92,21 +74,17 @@ static void batch_reply(struct batch *b)
     HLY_CLEANUP(buf_done) struct buf body = { 0 };
     if (h == NULL)
         return;
-    if (b->is_single && b->items[0].refusal != NULL) {
-        reply_refusal(h, b->items[0].refusal);
-        return;
-    }
-    buf_str(&body, b->is_single ? "" : "[");
+    buf_str(&body, "[");
     for (size_t i = 0; i < b->count; i++) {
         const struct batch_item *it = &b->items[i];
         buf_str(&body, i > 0 ? "," : "");
         if (it->refusal != NULL)
-            write_error(&body, publish_error_name(it->refusal->code), it->refusal->text);
+            http_publish_write_error(&body, publish_error_name(it->refusal->code), it->refusal->text);
         else
-            write_receipt(&body, hub_epoch(b->reactor->hub), &it->publish.receipt);
+            http_publish_write_receipt(&body, hub_epoch(b->reactor->hub), &it->publish.receipt);
     }
-    buf_str(&body, b->is_single ? "" : "]");
-    reply_json(h, 200, &body);
+    buf_str(&body, "]");
+    backend_reply_json(h, 200, &body);
 }
 
 static void batch_step(struct batch *b)
@@ -193,68 +171,22 @@ static struct batch *batch_new(struct http_client *h)
 {
     struct batch *b = calloc(1, sizeof *b);
     if (b == NULL)
-        reply_error(h, 503, "unavailable", "out of memory, try again later");
+        backend_reply_no_memory(h);
     else
         b->reactor = http_reactor(h);
     return b;
 }
 
-static void publish_one(struct http_client *h, const struct http1_request *rq, struct slice topic)
-{
-    struct batch *b = batch_new(h);
-    if (b == NULL)
-        return;
-    b->is_single = true;
-    if (!batch_add(b, topic, rq->body, http1_header_get(rq, "Idempotency-Key"))) {
-        batch_free(b);
-        reply_error(h, 503, "unavailable", "out of memory, try again later");
-        return;
-    }
-    batch_run(h, b);
-}
-
 /* ---- POST /publish with a JSON array, or with one JSON object a line */
-
-/* The value as text, its numbers as short as they can be said without becoming others. Freed by the caller; NULL: out of memory. */
-static char *dump_value(const json_t *value)
-{
-    static const size_t digits[] = { JSON_REAL_PRECISION(15), JSON_REAL_PRECISION(16), JSON_REAL_PRECISION(17) };
-    for (size_t i = 0;; i++) {
-        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | digits[i]);
-        if (text == NULL || i + 1 == HLY_ARRAY_LEN(digits))
-            return text;
-        json_t *again = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-        bool same = json_equal(again, value);
-        json_decref(again);
-        if (same)
-            return text;
-        free(text);
-    }
-}
 
 static bool add_data(struct batch *b, struct slice topic, const json_t *data, struct slice key)
 {
-    const struct rule *rule = rules_find(b->reactor->rules, topic.ptr, topic.len);
-    if (rule->payload == RULE_JSON) {
-        char *text = dump_value(data);
-        bool ok = text != NULL && batch_add(b, topic, (struct slice){ text, strlen(text) }, key);
-        free(text);
-        return ok;
-    }
-    if (!json_is_string(data))
-        return batch_add_error(b, "data must be a string: this topic's rule does not say payload = json");
-    struct slice text = { json_string_value(data), json_string_length(data) };
-    if (rule->payload == RULE_TEXT)
-        return batch_add(b, topic, text, key);
-    unsigned char *bytes = malloc(text.len / 4 * 3 + 4);
-    if (bytes == NULL)
-        return false;
-    int n = text.len % 4 != 0 || text.len > INT32_MAX ? -1 : EVP_DecodeBlock(bytes, (const unsigned char *)text.ptr, (int)text.len);
-    for (size_t pad = text.len; n >= 0 && pad > 0 && text.len - pad < 2 && text.ptr[pad - 1] == '='; pad--)
-        n--;
-    bool ok = n < 0 ? batch_add_error(b, "data must be base64: this topic's rule says payload = binary")
-                    : batch_add(b, topic, (struct slice){ (char *)bytes, (size_t)n }, key);
-    free(bytes);
+    struct publish_payload payload;
+    struct publish_refusal why;
+    if (!publish_payload_from_json(b->reactor, topic, data, &payload, &why))
+        return why.code != PUBLISH_UNAVAILABLE && batch_add_error(b, why.text);
+    bool ok = batch_add(b, topic, payload.bytes, key);
+    free(payload.memory);
     return ok;
 }
 
@@ -337,7 +269,7 @@ static void publish_batch(struct http_client *h, const struct http1_request *rq)
     }
     if (!ok) { /* nothing has been published: the whole body is read before the first is */
         batch_free(b);
-        reply_error(h, 400, "bad_request", error);
+        backend_reply_error(h, 400, "bad_request", error);
         return;
     }
     batch_run(h, b);
@@ -375,9 +307,9 @@ static bool query_parse(struct http_client *h, const struct http1_request *rq, s
     if (r == 0)
         return true;
     if (r == -ENOMEM)
-        reply_error(h, 503, "unavailable", "out of memory, try again later");
+        backend_reply_no_memory(h);
     else
-        reply_error(h, 400, "bad_request", "the query has a broken %-escape");
+        backend_reply_error(h, 400, "bad_request", "the query has a broken %-escape");
     return false;
 }
 
@@ -387,7 +319,7 @@ static void do_publish(struct http_client *h, const struct http1_request *rq)
     if (!query_parse(h, rq, &q))
         return;
     if (q.topic.ptr != NULL)
-        publish_one(h, rq, q.topic);
+        http_publish(h, rq, q.topic, &backend, NULL);
     else
         publish_batch(h, rq);
 }
@@ -411,17 +343,21 @@ static void topics_visit(const struct hub_topic_info *info, void *ctx)
                                              (json_int_t)info->subscribers, "history", (json_int_t)info->history, "cursor", cursor));
 }
 
-static bool number(struct slice s, uint64_t *ret)
+bool backend_number(struct slice value, uint64_t min, uint64_t max, uint64_t *ret)
 {
     uint64_t v = 0;
-    if (s.len == 0 || s.len > 20)
+    if (value.ptr == NULL)
+        return true;
+    if (value.len == 0 || value.len > 20)
         return false;
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned digit = (unsigned)(s.ptr[i] - '0');
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned digit = (unsigned)(value.ptr[i] - '0');
         if (digit > 9 || v > (UINT64_MAX - digit) / 10)
             return false;
         v = v * 10 + digit;
     }
+    if (v < min || v > max)
+        return false;
     *ret = v;
     return true;
 }
@@ -432,15 +368,15 @@ static void do_topics(struct http_client *h, const struct http1_request *rq)
     uint64_t cursor = 0, limit = TOPICS_PER_PAGE;
     if (!query_parse(h, rq, &q))
         return;
-    if ((q.from.ptr != NULL && !number(q.from, &cursor)) || (q.limit.ptr != NULL && (!number(q.limit, &limit) || limit == 0))) {
-        reply_error(h, 400, "bad_request", "limit is a number above 0, and from is the next of the page before");
+    if (!backend_number(q.from, 0, UINT64_MAX, &cursor) || !backend_number(q.limit, 1, UINT64_MAX, &limit)) {
+        backend_reply_error(h, 400, "bad_request", "limit is a number above 0, and from is the next of the page before");
         return;
     }
     struct topics_page page = { .list = json_array(), .pattern = q.pattern, .epoch = hub_epoch(http_reactor(h)->hub) };
     const char *bad = q.pattern.ptr == NULL ? NULL : pattern_error(q.pattern.ptr, q.pattern.len);
     if (bad != NULL || page.list == NULL) {
         json_decref(page.list);
-        reply_error(h, bad != NULL ? 400 : 503, bad != NULL ? "bad_topic" : "unavailable", bad != NULL ? bad : "out of memory");
+        backend_reply_error(h, bad != NULL ? 400 : 503, bad != NULL ? "bad_topic" : "unavailable", bad != NULL ? bad : "out of memory");
         return;
     }
     bool more = true;
@@ -451,11 +387,11 @@ static void do_topics(struct http_client *h, const struct http1_request *rq)
     json_t *answer = json_pack("{s:o,s:s?}", "topics", page.list, "next", more ? next : NULL);
     char *dump = answer == NULL ? NULL : json_dumps(answer, JSON_COMPACT);
     if (dump == NULL) {
-        reply_error(h, 503, "unavailable", "out of memory, try again later");
+        backend_reply_no_memory(h);
     } else {
         HLY_CLEANUP(buf_done) struct buf body = { 0 };
         buf_str(&body, dump);
-        reply_json(h, 200, &body);
+        backend_reply_json(h, 200, &body);
     }
     free(dump);
     json_decref(answer);
@@ -494,7 +430,8 @@ static const struct route {
     void (*run)(struct http_client *h, const struct http1_request *rq);
 } routes[] = {
     { "/publish", HTTP1_POST, do_publish }, { "/topics", HTTP1_GET, do_topics },   { "/stats", HTTP1_GET, do_stats },
-    { "/metrics", HTTP1_GET, do_metrics },  { "/healthz", HTTP1_GET, do_healthz },
+    { "/metrics", HTTP1_GET, do_metrics },  { "/healthz", HTTP1_GET, do_healthz }, { "/history", HTTP1_GET, backend_history },
+    { "/clients", HTTP1_GET, backend_clients },
 };
 
 void backend_http_request(struct http_client *h, const struct http1_request *rq)
@@ -511,6 +448,6 @@ void backend_http_request(struct http_client *h, const struct http1_request *rq)
         return;
     }
     http_reply_text(h, 404, NULL,
-                    "Nothing is here. The backend door has POST /publish?topic=NAME, GET /topics, /stats, /metrics and /healthz, "
-                    "and speaks the Redis protocol.");
+                    "Nothing is here. The backend door has POST /publish?topic=NAME, GET /topics, /history?topic=NAME, /clients, /stats, /metrics and "
+                    "/healthz, and speaks the Redis protocol.");
 }

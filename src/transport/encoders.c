@@ -1,5 +1,6 @@
 #include "transport/encoders.h"
 
+#include <assert.h>
 #include <openssl/evp.h>
 #include <stdbool.h>
 #include <string.h>
@@ -7,6 +8,21 @@
 #include "core/cursor.h"
 #include "proto/resp.h"
 #include "proto/ws_frame.h"
+#include "transport/v1_message.h"
+
+#define PAYLOAD_MAX (256u << 20) /* the most that limits.message can be */
+#define FRAMING_MAX 4096u        /* far more than names, cursors and all else around a payload, escaped, ever take */
+
+/* Bounds have 32 bits. The longest: an event of line ends alone, each a `data:` line of 7 bytes and counted as payload too,
+ * and a JSON string of control characters alone, 6 bytes each. */
+static_assert(PAYLOAD_MAX * 7ull + PAYLOAD_MAX + FRAMING_MAX <= UINT32_MAX, "the longest event fits in 32 bits");
+static_assert(PAYLOAD_MAX * 6ull + FRAMING_MAX <= UINT32_MAX, "the longest halley.v1 object fits in 32 bits");
+
+static uint8_t *put_text(uint8_t *out, struct slice text)
+{
+    memcpy(out, text.ptr, text.len);
+    return out + text.len;
+}
 
 /* ---- plain WebSocket: the payload is one frame and nothing else */
 
@@ -38,16 +54,26 @@ static size_t sse_line(const char *p, size_t len, size_t *ret_used)
     return n;
 }
 
+#define SSE_ID_MAX (4 + CURSOR_MAX_BYTES + 1)
+
 static uint32_t sse_bound(struct message *m, const struct feed *f)
 {
     (void)f;
     if (m->payload_kind == RULE_BINARY)
-        return 4 + CURSOR_MAX_BYTES + 2 + 8 + (m->payload_len + 2) / 3 * 4 + 1;
+        return SSE_ID_MAX + 6 + (m->payload_len + 2) / 3 * 4 + 2;
     const char *p = message_payload(m);
     uint32_t lines = 1;
     for (uint32_t i = 0; i < m->payload_len; i++)
         lines += p[i] == '\n' || p[i] == '\r';
-    return 4 + CURSOR_MAX_BYTES + 2 + lines * 7 + m->payload_len;
+    return SSE_ID_MAX + lines * 7 + m->payload_len + 1;
+}
+
+static uint8_t *sse_put_id(uint8_t *out, const struct message *m, const char *epoch)
+{
+    out = put_text(out, SLICE_LIT("id: "));
+    out += cursor_format((char *)out, epoch, m->seq);
+    *out++ = '\n';
+    return out;
 }
 
 static uint32_t sse_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
@@ -55,11 +81,7 @@ static uint32_t sse_encode(struct message *m, const struct feed *f, const char *
     (void)f;
     const char *p = message_payload(m);
     size_t left = m->payload_len, used;
-    uint8_t *at = out;
-    memcpy(at, "id: ", 4);
-    at += 4;
-    at += cursor_format((char *)at, epoch, m->seq);
-    *at++ = '\n';
+    uint8_t *at = sse_put_id(out, m, epoch);
     if (m->payload_kind == RULE_BINARY) { /* a stream of events is text: base64, as in JSON */
         memcpy(at, "data: ", 6);
         at += 6 + EVP_EncodeBlock(at + 6, (const uint8_t *)p, (int)left);
@@ -82,6 +104,84 @@ static uint32_t sse_encode(struct message *m, const struct feed *f, const char *
     } while (left > 0);
     *at++ = '\n';
     return (uint32_t)(at - out);
+}
+
+/* ---- halley.v1: the object in a text frame, in an event, on a line, in a script block */
+
+static const struct slice no_replay = { 0 }; /* those who replay have their own bytes: only the live flow is shared */
+
+static uint32_t v1_bound(struct message *m, size_t around, bool for_script)
+{
+    size_t bound = around + v1_message_bound(m, no_replay, for_script);
+    assert(bound <= UINT32_MAX);
+    return (uint32_t)bound;
+}
+
+static uint32_t ws_v1_bound(struct message *m, const struct feed *f)
+{
+    (void)f;
+    return v1_bound(m, WS_FRAME_HEADER_OUT_MAX, false);
+}
+
+/* The header says how long the object is, which is known when it is written: it is put where it will most likely stay. */
+static uint32_t ws_v1_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
+{
+    (void)f;
+    size_t room = m->payload_len > UINT16_MAX ? 10 : 4;
+    size_t len = (size_t)(v1_message_put(out + room, m, epoch, no_replay, false) - (out + room));
+    size_t header = ws_frame_header_size(len);
+    if (header != room)
+        memmove(out + header, out + room, len);
+    ws_frame_write_header(out, WS_OP_TEXT, 0, len);
+    return (uint32_t)(header + len);
+}
+
+static uint32_t sse_v1_bound(struct message *m, const struct feed *f)
+{
+    (void)f;
+    return v1_bound(m, SSE_ID_MAX + 6 + 2, false);
+}
+
+static uint32_t sse_v1_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
+{
+    (void)f;
+    uint8_t *p = sse_put_id(out, m, epoch);
+    p = put_text(p, SLICE_LIT("data: "));
+    p = v1_message_put(p, m, epoch, no_replay, false);
+    p = put_text(p, SLICE_LIT("\n\n"));
+    return (uint32_t)(p - out);
+}
+
+static uint32_t ndjson_bound(struct message *m, const struct feed *f)
+{
+    (void)f;
+    return v1_bound(m, 1, false);
+}
+
+static uint32_t ndjson_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
+{
+    (void)f;
+    uint8_t *p = v1_message_put(out, m, epoch, no_replay, false);
+    *p++ = '\n';
+    return (uint32_t)(p - out);
+}
+
+#define SCRIPT_BEGIN "<script>h(" /* the page's head defines h() */
+#define SCRIPT_END ")</script>\n"
+
+static uint32_t iframe_bound(struct message *m, const struct feed *f)
+{
+    (void)f;
+    return v1_bound(m, sizeof(SCRIPT_BEGIN SCRIPT_END) - 1, true);
+}
+
+static uint32_t iframe_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
+{
+    (void)f;
+    uint8_t *p = put_text(out, SLICE_LIT(SCRIPT_BEGIN));
+    p = v1_message_put(p, m, epoch, no_replay, true);
+    p = put_text(p, SLICE_LIT(SCRIPT_END));
+    return (uint32_t)(p - out);
 }
 
 /* ---- RESP: message (topic, payload), pmessage (pattern, topic, payload) */
@@ -154,11 +254,54 @@ static uint32_t resp3_star_encode(struct message *m, const struct feed *f, const
     return resp_encode_named(m, resp_pattern_star(f), '>', out);
 }
 
+/* ---- an entry of a stream (XREAD): [cursor, [data, payload]], the same in RESP2 and RESP3 */
+
+static uint32_t entry_bound(struct message *m, const struct feed *f)
+{
+    (void)f;
+    return 7 * RESP_HEADER_MAX + 32u + CURSOR_MAX_BYTES + m->topic_len + m->payload_len;
+}
+
+static uint32_t entry_put(struct message *m, const char *epoch, bool with_topic, uint8_t *out)
+{
+    char cursor[CURSOR_MAX_BYTES + 1];
+    size_t len = cursor_format(cursor, epoch, m->seq);
+    uint8_t *p = out;
+    p += resp_put_header(p, '*', 2);
+    p = put_bulk(p, cursor, len);
+    p += resp_put_header(p, '*', with_topic ? 4 : 2);
+    p = put_bulk(p, "data", 4);
+    p = put_bulk(p, message_payload(m), m->payload_len);
+    if (with_topic) {
+        p = put_bulk(p, "topic", 5);
+        p = put_bulk(p, m->bytes, m->topic_len);
+    }
+    return (uint32_t)(p - out);
+}
+
+static uint32_t entry_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
+{
+    (void)f;
+    return entry_put(m, epoch, false, out);
+}
+
+static uint32_t entry_topic_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
+{
+    (void)f;
+    return entry_put(m, epoch, true, out);
+}
+
 const struct wire_encoder transport_encoders[WIRE_FORMS] = {
     [WIRE_WS_PLAIN] = { .bound = ws_bound, .encode = ws_encode },
+    [WIRE_WS_V1] = { .bound = ws_v1_bound, .encode = ws_v1_encode },
     [WIRE_SSE] = { .bound = sse_bound, .encode = sse_encode },
+    [WIRE_SSE_V1] = { .bound = sse_v1_bound, .encode = sse_v1_encode },
+    [WIRE_NDJSON] = { .bound = ndjson_bound, .encode = ndjson_encode },
+    [WIRE_IFRAME] = { .bound = iframe_bound, .encode = iframe_encode },
     [WIRE_RESP2] = { .bound = resp_bound, .encode = resp2_encode, .per_feed = true },
     [WIRE_RESP3] = { .bound = resp_bound, .encode = resp3_encode, .per_feed = true },
     [WIRE_RESP2_STAR] = { .bound = resp_bound, .encode = resp2_star_encode, .per_feed = true },
     [WIRE_RESP3_STAR] = { .bound = resp_bound, .encode = resp3_star_encode, .per_feed = true },
+    [WIRE_RESP_ENTRY] = { .bound = entry_bound, .encode = entry_encode },
+    [WIRE_RESP_ENTRY_TOPIC] = { .bound = entry_bound, .encode = entry_topic_encode },
 };

@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/token.h"
 #include "base/log.h"
 
 #define HTTP_LINGER_MS 2000
+#define HTTP_EOF_LINGER_MS 5000   /* for a client that has finished sending and still reads */
+#define HTTP_READ_AHEAD_BYTES 8192 /* of what a client sends while its answer waits; with more than that it has no time to wait */
 
 #define HTTP_STATES(X) X(READING) X(ANSWERING) X(FINISHING) X(UPGRADED)
 #define AS_ENUM(name) HTTP_##name,
@@ -28,6 +31,7 @@ struct http_client {
     struct reactor *reactor;
     const struct http_door *door;
     struct http1_parser *parser;
+    struct token *token;        /* of the current request */
     struct http_ticket *ticket; /* of an answer to come */
     struct buf rest;            /* input that came while a request was being answered, or while the connection is paused */
     struct paused paused;       /* while the hub is congested */
@@ -35,6 +39,8 @@ struct http_client {
     bool keep_alive; /* after the current answer */
     bool is_head;
     bool in_process; /* http_process() is on the stack: it goes on by itself */
+    bool is_waiting; /* http_wait(): its answer waits for something, and the connection is read on */
+    bool has_eof;    /* the client has finished sending: what it asked is answered, then the connection ends */
 };
 
 static const struct conn_ops http_conn_ops;
@@ -77,12 +83,27 @@ struct conn *http_conn(const struct http_client *h)
 
 static void http_client_free(struct http_client *h)
 {
+    struct http_ticket *t = h->ticket;
     list_remove(&h->paused.node);
-    if (h->ticket != NULL)
-        h->ticket->client = NULL;
+    if (t != NULL)
+        t->client = NULL;
+    token_unref(h->token);
     http1_parser_free(h->parser);
     buf_done(&h->rest);
     free(h);
+    if (t != NULL && t->ops != NULL)
+        t->ops->on_gone(t);
+}
+
+void http_set_token(struct http_client *h, struct token *token)
+{
+    token_unref(h->token);
+    h->token = token;
+}
+
+struct token *http_token(const struct http_client *h)
+{
+    return h->token;
 }
 
 /* ---- answers */
@@ -95,26 +116,37 @@ static void http_finish(struct http_client *h)
 
 static void http_process(struct http_client *h, uint8_t *data, size_t len);
 
-/* Go on with the input that waits, if nothing forbids it any more. */
+/* May the next request be looked at? A client that has finished sending may still have asked several things. */
+static bool http_may_process(const struct http_client *h)
+{
+    return h->state == HTTP_READING && !h->conn->closed && !h->conn->finishing && (h->conn->paused & ~CONN_PAUSE_EOF) == 0;
+}
+
+/* Go on with the input that waits, if nothing forbids it any more. The client may be gone after it. */
 static void http_go_on(struct http_client *h)
 {
-    if (h->in_process || h->state != HTTP_READING || h->conn->paused != 0 || h->conn->closed)
+    struct conn *c = h->conn;
+    if (h->in_process || !http_may_process(h))
         return;
     struct buf rest = h->rest;
     h->rest = (struct buf){ 0 };
     if (rest.len > 0)
         http_process(h, rest.data, rest.len); /* keeps what it does not use in a new h->rest */
     buf_done(&rest);
+    if (c->ops == &http_conn_ops && h->has_eof && http_may_process(h)) {
+        conn_end(c, HTTP_EOF_LINGER_MS);
+        conn_pause(c, CONN_PAUSE_EOF);
+    }
 }
 
 void http_reply(struct http_client *h, unsigned status, const char *content_type, const void *body, size_t body_len,
                 const char *extra)
 {
     HLY_CLEANUP(buf_done) struct buf out = { 0 };
-    if (body_len == SIZE_MAX) /* the head of a stream, whose end would be the connection's */
+    if (body_len == SIZE_MAX && status != 304) /* the head of a stream, whose end would be the connection's; a 304 never has a body */
         h->keep_alive = false;
     http1_write_head(&out, status, h->keep_alive, content_type, body_len, extra);
-    if (!h->is_head)
+    if (!h->is_head && body != NULL)
         buf_append(&out, body, body_len);
     if (out.failed) {
         conn_fail(h->conn, ENOMEM);
@@ -152,16 +184,32 @@ void http_ticket_make(struct http_client *h, struct http_ticket *t)
 {
     assert(h->ticket == NULL && h->state == HTTP_ANSWERING);
     t->client = h;
+    t->ops = NULL;
     h->ticket = t;
 }
 
 struct http_client *http_ticket_take(struct http_ticket *t)
 {
     struct http_client *h = t->client;
-    if (h != NULL)
+    if (h != NULL) {
         h->ticket = NULL;
+        h->is_waiting = false;
+    }
     t->client = NULL;
     return h;
+}
+
+bool http_wait(struct http_client *h, uint64_t ms)
+{
+    assert(h->ticket != NULL && h->ticket->ops != NULL);
+    if (ms == 0 || h->has_eof || h->rest.len >= HTTP_READ_AHEAD_BYTES || h->conn->closed || h->conn->loop->is_leaving)
+        return false;
+    h->is_waiting = true;
+    conn_set_timer(h->conn, ms);
+    conn_resume(h->conn, CONN_PAUSE_BUSY);
+    if (!h->in_process)
+        http1_parser_next(h->parser); /* nobody needs the request any more */
+    return true;
 }
 
 void http_upgrade(struct http_client *h)
@@ -188,6 +236,7 @@ static void http_request(struct http_client *h)
     h->is_head = rq->method == HTTP1_HEAD;
     http_enter(h, HTTP_ANSWERING);
     conn_set_timer(h->conn, 0);
+    http_set_token(h, NULL); /* each request says for itself who sends it */
     h->door->on_request(h, rq);
 }
 
@@ -197,11 +246,26 @@ static void http_keep_rest(struct http_client *h, const uint8_t *data, size_t le
         conn_fail(h->conn, ENOMEM);
 }
 
+static void http_hurry(struct http_client *h)
+{
+    if (h->is_waiting)
+        h->ticket->ops->on_hurry(h->ticket);
+}
+
+static void http_read_ahead(struct http_client *h)
+{
+    http1_parser_next(h->parser); /* nobody needs the request any more */
+    if (h->rest.len < HTTP_READ_AHEAD_BYTES)
+        return;
+    conn_pause(h->conn, CONN_PAUSE_BUSY);
+    http_hurry(h);
+}
+
 static void http_process(struct http_client *h, uint8_t *data, size_t len)
 {
     struct conn *c = h->conn;
     h->in_process = true;
-    while (len > 0 && h->state == HTTP_READING && !c->closed && c->paused == 0) {
+    while (len > 0 && http_may_process(h)) {
         size_t used;
         int r = http1_parse(h->parser, data, len, &used);
         if (r < 0) {
@@ -220,11 +284,14 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
     h->in_process = false;
     if (h->state == HTTP_UPGRADED) {
         http_client_free(h);
+        conn_resume(c, CONN_PAUSE_EOF); /* the new owner is to see it */
         if (len > 0 && !c->closed)
             c->ops->on_read(c, data, len);
     } else if (!c->closed && h->state != HTTP_FINISHING) {
         http_keep_rest(h, data, len);
-        if (h->state == HTTP_ANSWERING)
+        if (h->is_waiting)
+            http_read_ahead(h);
+        else if (h->state == HTTP_ANSWERING)
             conn_pause(c, CONN_PAUSE_BUSY);
     }
 }
@@ -232,6 +299,15 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
 static void on_read(struct conn *c, uint8_t *data, size_t len)
 {
     http_process(c->owner, data, len);
+}
+
+static void on_eof(struct conn *c)
+{
+    struct http_client *h = c->owner;
+    h->has_eof = true;
+    conn_pause(c, CONN_PAUSE_EOF); /* an end is always there to be read */
+    http_hurry(h);
+    http_go_on(h);
 }
 
 static void on_drained(struct conn *c)
@@ -259,6 +335,10 @@ void http_pause_publisher(struct http_client *h)
 static void on_timer(struct conn *c)
 {
     struct http_client *h = c->owner;
+    if (h->state == HTTP_ANSWERING) {
+        http_hurry(h);
+        return;
+    }
     stat_add(&h->reactor->stats.handshake_timeouts, 1);
     if (!http1_parser_is_midway(h->parser)) {
         conn_close(c);
@@ -272,10 +352,12 @@ static void on_timer(struct conn *c)
 static void on_stop(struct conn *c)
 {
     struct http_client *h = c->owner;
-    if (h->state == HTTP_ANSWERING)
-        h->keep_alive = false; /* the answer is the last */
-    else
+    if (h->state != HTTP_ANSWERING) {
         conn_close(c);
+        return;
+    }
+    h->keep_alive = false; /* the answer is the last */
+    http_hurry(h);
 }
 
 static void on_end(struct conn *c)
@@ -285,6 +367,13 @@ static void on_end(struct conn *c)
     http_client_free(h);
 }
 
+static bool describe(struct conn *c, struct client_info *ret)
+{
+    struct http_ticket *t = ((struct http_client *)c->owner)->ticket;
+    return t != NULL && t->ops != NULL && t->ops->describe != NULL && t->ops->describe(t, ret);
+}
+
 static const struct conn_ops http_conn_ops = {
-    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end
+    .on_read = on_read,   .on_eof = on_eof,     .on_drained = on_drained, .on_timer = on_timer,
+    .on_stop = on_stop,   .describe = describe, .on_end = on_end
 };

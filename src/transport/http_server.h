@@ -12,6 +12,7 @@
 #include "transport/reactor.h"
 
 struct http_client;
+struct token;
 
 struct http_door {
     /* Answer the request with http_reply(), now or later (rq is borrowed for the call), or take the connection over with http_upgrade(). */
@@ -25,7 +26,13 @@ int http_client_start(struct reactor *r, struct conn *conn, const struct http_do
 struct reactor *http_reactor(const struct http_client *h);
 struct conn *http_conn(const struct http_client *h);
 
-/* Answer the current request. body is copied; content_type NULL: no body type; extra: header lines, each with CRLF, or NULL. */
+/* Who sends the current request: the token that it carries, checked. http_set_token() takes the reference; it is kept until the answer, or the end of on_request()
+ * of a request that upgrades. NULL: there is none. http_token() borrows. */
+void http_set_token(struct http_client *h, struct token *token);
+struct token *http_token(const struct http_client *h);
+
+/* Answer the current request. body is copied; NULL with a length: a 304, which tells the length of what it does not carry; content_type NULL: no body
+ * type; extra: header lines, each with CRLF, or NULL. */
 void http_reply(struct http_client *h, unsigned status, const char *content_type, const void *body, size_t body_len,
                 const char *extra);
 /* The same with one plain sentence, to which a line end is added. */
@@ -34,10 +41,25 @@ void http_reply_text(struct http_client *h, unsigned status, const char *extra, 
 /* An answer that comes later: the ticket finds the client if it still lives. The client answers one request at a time, and is not read
  * meanwhile. One ticket per request; it is used up by http_ticket_take(). */
 struct http_ticket {
-    struct http_client *client; /* NULL: the client has gone */
+    struct http_client *client;         /* NULL: the client has gone */
+    const struct http_ticket_ops *ops;  /* NULL: whoever has the ticket looks when it is ready */
 };
 void http_ticket_make(struct http_client *h, struct http_ticket *t); /* t stays where it is until it is taken */
 struct http_client *http_ticket_take(struct http_ticket *t);         /* NULL: the client has gone */
+
+/* An answer that waits for something to happen, as a long poll's does: set the ticket's ops after http_ticket_make(), and call http_wait() when the
+ * waiting begins. */
+struct http_ticket_ops {
+    void (*on_hurry)(struct http_ticket *t); /* wait no longer: the time is up, the client has finished sending, or the server stops. Answer soon */
+    void (*on_gone)(struct http_ticket *t);  /* the connection has ended; the client is no more in the ticket */
+    bool (*describe)(struct http_ticket *t, struct client_info *ret); /* conn_ops.describe; NULL: it is not listed */
+};
+
+/* Wait for up to ms. The connection is read on meanwhile, and what comes is kept for after the answer, so that a client that goes away is noticed when it
+ * goes: ten thousand that vanished must not stay subscribed. One that has only finished sending cannot be told from one that has gone; so it is answered
+ * in a hurry, which serves either. So is one that sends much more than a request. Returns false if there is no time to wait: answer now. The request's
+ * memory goes when on_request() has returned. */
+bool http_wait(struct http_client *h, uint64_t ms);
 
 /* It has published: do not read it while the hub is congested. */
 void http_pause_publisher(struct http_client *h);

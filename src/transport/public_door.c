@@ -8,10 +8,20 @@
 
 #include "auth/origin.h"
 #include "base/log.h"
+#include "base/slice.h"
 #include "proto/ws_handshake.h"
+#include "transport/command.h"
+#include "transport/cors.h"
 #include "transport/echo.h"
 #include "transport/http_server.h"
+#include "transport/identify.h"
+#include "transport/poll.h"
+#include "transport/publish_door.h"
+#include "transport/query.h"
 #include "transport/sse_subscriber.h"
+#include "transport/static_file.h"
+#include "transport/v1_stream.h"
+#include "transport/wish.h"
 #include "transport/ws_subscriber.h"
 
 #define CONSOLE_HEADERS \
@@ -26,14 +36,15 @@ static bool origin_passes(struct http_client *h, const struct http1_request *rq)
 {
     struct reactor *r = http_reactor(h);
     struct slice origin = http1_header_get(rq, "Origin");
-    if (origin_is_allowed(origin, rq->host, r->settings->origins, r->settings->origin_count))
+    if (origin.len <= CORS_ORIGIN_MAX && origin_is_allowed(origin, rq->host, r->settings->origins, r->settings->origin_count))
         return true;
     char quoted[200];
     static struct log_gate gate;
     log_quote(quoted, sizeof quoted, origin.ptr, origin.len);
     stat_add(&r->stats.handshakes_bad_origin, 1);
     log_limited(&gate, LOG_LEVEL_INFO, "origin_refused", "origin='%s': add it to origins in the config if it is yours", quoted);
-    http_reply_text(h, 403, NULL, "Pages from the origin '%s' are not allowed here: add it to origins in the server's config.", quoted);
+    http_reply_text(h, 403, "Vary: Origin\r\n", "Pages from the origin '%s' are not allowed here: add it to origins in the server's config.",
+                    quoted);
     return false;
 }
 
@@ -51,20 +62,31 @@ static bool handshake_passes(struct http_client *h, const struct http1_request *
     return false;
 }
 
+/* What other doors take in the query and this one does not: silently another format would be worse than an error. */
+static bool ws_query_passes(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    struct query_field f[] = { { .key = "format" }, { .key = "protocol" } };
+    _Atomic uint64_t *counter = &http_reactor(h)->stats.handshakes_bad_topic;
+    HLY_CLEANUP(query_freep) char *memory = NULL;
+    if (!query_take(h, rq, f, 2, &memory))
+        return false;
+    if (f[0].value.ptr != NULL)
+        return wish_refuse(h, origin, counter, 400, "A WebSocket has no formats: leave format out, or connect to /sse or /stream.");
+    if (f[1].value.ptr != NULL)
+        return wish_refuse(h, origin, counter, 400,
+                           "A WebSocket names its protocol in the handshake: new WebSocket(url, 'halley.v1'), without protocol in the query.");
+    return true;
+}
+
 enum ws_kind { WS_KIND_ECHO, WS_KIND_BARE, WS_KIND_TOPICS };
 
 static void websocket(struct http_client *h, const struct http1_request *rq, enum ws_kind kind)
 {
-    if (!ws_handshake_is_asked(rq)) {
-        http_reply_text(h, 426, "Upgrade: websocket\r\nConnection: Upgrade\r\n",
-                        "This address speaks WebSocket: open it with new WebSocket(url), not as a page.");
-        return;
-    }
     if (!handshake_passes(h, rq) || !origin_passes(h, rq))
         return;
     if (kind == WS_KIND_ECHO)
         echo_open(h, rq);
-    else
+    else if (identify(h, rq, http1_header_get(rq, "Origin")) && ws_query_passes(h, rq, http1_header_get(rq, "Origin")))
         ws_subscriber_open(h, rq, kind == WS_KIND_BARE);
 }
 
@@ -76,81 +98,175 @@ static bool is_echo_path(const struct reactor *r, struct slice path)
     return false;
 }
 
-/* ---- Server-Sent Events */
-
-#define CORS_PREFLIGHT_HEADERS \
-    "Vary: Origin\r\nAccess-Control-Allow-Origin: %.*s\r\nAccess-Control-Allow-Methods: GET\r\n" \
-    "Access-Control-Allow-Headers: Last-Event-ID, Authorization, Cache-Control\r\nAccess-Control-Max-Age: 86400\r\n"
-
-/* The browser asks before it lets a page send the header Last-Event-ID itself (Fetch 3.2.2). */
-static void preflight(struct http_client *h, struct slice origin)
+/* A handshake, whatever its method: to a door that speaks WebSocket? */
+static bool is_websocket(const struct reactor *r, const struct http1_request *rq, enum ws_kind *ret)
 {
-    char extra[512] = "Allow: GET, HEAD, OPTIONS\r\n";
-    if (origin.ptr != NULL && origin.len < 200)
-        snprintf(extra, sizeof extra, CORS_PREFLIGHT_HEADERS, (int)origin.len, origin.ptr);
-    http_reply(h, 204, NULL, NULL, 0, extra);
+    if (!ws_handshake_is_asked(rq))
+        return false;
+    *ret = is_echo_path(r, rq->path) ? WS_KIND_ECHO : slice_equals(rq->path, "/ws") ? WS_KIND_TOPICS : WS_KIND_BARE;
+    return *ret != WS_KIND_BARE || slice_equals(rq->path, "/"); /* new WebSocket('ws://host:port'), as the oldest pages do */
 }
 
-static void event_stream(struct http_client *h, const struct http1_request *rq)
+static void not_a_page(struct http_client *h, const struct http1_request *rq, struct slice origin)
 {
-    struct slice origin = http1_header_get(rq, "Origin");
-    if (!origin_passes(h, rq))
+    (void)rq;
+    (void)origin;
+    http_reply_text(h, 426, "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+                    "This address speaks WebSocket: open it with new WebSocket(url), not as a page.");
+}
+
+/* ---- streams */
+
+static void event_stream(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    struct query_field f[] = { { .key = "format" }, { .key = "protocol" } };
+    _Atomic uint64_t *counter = &http_reactor(h)->stats.handshakes_bad_topic;
+    HLY_CLEANUP(query_freep) char *memory = NULL;
+    if (!query_take(h, rq, f, 2, &memory))
         return;
-    if (rq->method == HTTP1_OPTIONS)
-        preflight(h, origin);
-    else if (rq->method == HTTP1_HEAD)
-        http_reply(h, 200, "text/event-stream", NULL, SIZE_MAX, "Cache-Control: no-store\r\n");
-    else if (rq->method != HTTP1_GET)
-        http_reply_text(h, 405, "Allow: GET, HEAD, OPTIONS\r\n", "This address takes GET.");
+    struct slice format = f[0].value, protocol = f[1].value;
+    bool is_json = slice_equals(format, "json");
+    if (protocol.ptr != NULL && !slice_equals(protocol, "halley.v1"))
+        wish_refuse(h, origin, counter, 400, "The only protocol here is halley.v1: leave protocol out for plain events.");
+    else if (format.ptr != NULL && !is_json && !slice_equals(format, "text"))
+        wish_refuse(h, origin, counter, 400, "format is text or json here; ndjson and iframe are formats of /stream.");
+    else if (protocol.ptr != NULL && format.ptr != NULL && !is_json)
+        wish_refuse(h, origin, counter, 400, "protocol=halley.v1 is JSON: leave format out.");
+    else if (protocol.ptr != NULL)
+        v1_stream_open(h, rq, origin, V1_STREAM_SSE);
     else
-        sse_subscriber_open(h, rq, origin);
+        sse_subscriber_open(h, rq, origin, is_json);
+}
+
+static void stream(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    struct query_field f[] = { { .key = "format" }, { .key = "protocol" } };
+    _Atomic uint64_t *counter = &http_reactor(h)->stats.handshakes_bad_topic;
+    HLY_CLEANUP(query_freep) char *memory = NULL;
+    if (!query_take(h, rq, f, 2, &memory))
+        return;
+    struct slice format = f[0].value, protocol = f[1].value;
+    if (protocol.ptr != NULL && !slice_equals(protocol, "halley.v1"))
+        wish_refuse(h, origin, counter, 400, "The only protocol here is halley.v1: leave protocol out.");
+    else if (slice_equals(format, "iframe"))
+        v1_stream_open(h, rq, origin, V1_STREAM_IFRAME);
+    else if (format.ptr == NULL || slice_equals(format, "ndjson"))
+        v1_stream_open(h, rq, origin, V1_STREAM_NDJSON);
+    else
+        wish_refuse(h, origin, counter, 400, "format is ndjson or iframe here; text and json are formats of /sse.");
 }
 
 /* ---- pages */
 
-static void root(struct http_client *h, const struct http1_request *rq)
+static void root(struct http_client *h, const struct http1_request *rq, struct slice origin)
 {
     const struct settings *set = http_reactor(h)->settings;
-    if (ws_handshake_is_asked(rq)) /* new WebSocket('ws://host:port'), as the oldest pages do */
-        websocket(h, rq, WS_KIND_BARE);
-    else if (set->console && set->console_page.len > 0)
+    (void)rq;
+    (void)origin;
+    if (set->console && set->console_page.len > 0)
         http_reply(h, 200, "text/html; charset=utf-8", set->console_page.ptr, set->console_page.len, CONSOLE_HEADERS);
     else
         http_reply_text(h, 404, NULL, "Halley is here; its console is switched off. Connect to /ws?topic=NAME with a WebSocket.");
 }
 
-static void healthz(struct http_client *h)
+static void healthz(struct http_client *h, const struct http1_request *rq, struct slice origin)
 {
     bool draining = atomic_load(&http_reactor(h)->server->draining);
+    (void)rq;
+    (void)origin;
     http_reply_text(h, draining ? 503 : 200, "Cache-Control: no-store\r\n", "%s", draining ? "draining" : "ok");
+}
+
+#define JAVASCRIPT "text/javascript; charset=utf-8"
+
+static void halley_js(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    (void)origin;
+    static_file_serve(h, rq, http_reactor(h)->settings->halley_js, JAVASCRIPT);
+}
+
+static void halley_classic_js(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    (void)origin;
+    static_file_serve(h, rq, http_reactor(h)->settings->halley_classic_js, JAVASCRIPT);
+}
+
+static void halley_d_ts(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    (void)origin;
+    static_file_serve(h, rq, http_reactor(h)->settings->halley_d_ts, "application/typescript; charset=utf-8");
+}
+
+/* ---- routes */
+
+static const struct route {
+    const char *path;
+    enum http1_method method; /* GET takes HEAD as well; OPTIONS is answered for each */
+    bool is_guarded;          /* pages of foreign origins are refused, and allowed ones may read the answer */
+    void (*run)(struct http_client *h, const struct http1_request *rq, struct slice origin);
+} routes[] = {
+    { "/ws", HTTP1_GET, false, not_a_page },
+    { "/sse", HTTP1_GET, true, event_stream },
+    { "/poll", HTTP1_GET, true, poll_open },
+    { "/stream", HTTP1_GET, true, stream },
+    { "/publish", HTTP1_POST, true, publish_door },
+    { "/command", HTTP1_POST, true, command_door },
+    { "/halley.js", HTTP1_GET, false, halley_js },
+    { "/halley.classic.js", HTTP1_GET, false, halley_classic_js },
+    { "/halley.d.ts", HTTP1_GET, false, halley_d_ts },
+    { "/healthz", HTTP1_GET, false, healthz },
+    { "/", HTTP1_GET, false, root },
+};
+
+static const struct route *find_route(const struct reactor *r, struct slice path)
+{
+    for (size_t i = 0; i < HLY_ARRAY_LEN(routes); i++)
+        if (slice_equals(path, routes[i].path))
+            return &routes[i];
+    return is_echo_path(r, path) ? find_route(r, SLICE_LIT("/ws")) : NULL; /* as a page it is no other than that */
+}
+
+static void run_route(struct http_client *h, const struct http1_request *rq, const struct route *route)
+{
+    bool is_post = route->method == HTTP1_POST;
+    const char *allow = is_post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+    char extra[64];
+    struct slice origin = route->is_guarded ? http1_header_get(rq, "Origin") : (struct slice){ 0 };
+    snprintf(extra, sizeof extra, "Allow: %s\r\n", allow);
+    if (route->is_guarded && !origin_passes(h, rq))
+        return;
+    if (rq->method == HTTP1_OPTIONS && route->is_guarded)
+        cors_preflight(h, origin, allow, is_post ? "POST" : "GET");
+    else if (rq->method == HTTP1_OPTIONS)
+        http_reply(h, 204, NULL, NULL, 0, extra);
+    else if (rq->method != route->method && (rq->method != HTTP1_HEAD || is_post))
+        http_reply_text(h, 405, extra, "This address takes %s.", is_post ? "POST" : "GET");
+    else if (!route->is_guarded || identify(h, rq, origin))
+        route->run(h, rq, origin);
 }
 
 static void on_request(struct http_client *h, const struct http1_request *rq)
 {
     struct reactor *r = http_reactor(h);
-    if (is_echo_path(r, rq->path)) {
-        websocket(h, rq, WS_KIND_ECHO);
-    } else if (slice_equals(rq->path, "/ws")) {
-        websocket(h, rq, WS_KIND_TOPICS);
-    } else if (slice_equals(rq->path, "/sse")) {
-        event_stream(h, rq);
-    } else if (!slice_equals(rq->path, "/") && !slice_equals(rq->path, "/healthz")) {
-        if (ws_handshake_is_asked(rq))
-            stat_add(&r->stats.handshakes_bad, 1);
-        http_reply_text(h, 404, NULL, "Nothing is here. Halley's doors are /ws?topic=NAME (WebSocket), /sse?topic=NAME (EventSource), / and /healthz.");
-    } else if (rq->method == HTTP1_OPTIONS) {
-        http_reply(h, 204, NULL, NULL, 0, "Allow: GET, HEAD, OPTIONS\r\n");
-    } else if (rq->method != HTTP1_GET && rq->method != HTTP1_HEAD) {
-        http_reply_text(h, 405, "Allow: GET, HEAD, OPTIONS\r\n", "This address takes GET.");
-    } else if (slice_equals(rq->path, "/")) {
-        root(h, rq);
-    } else {
-        healthz(h);
+    enum ws_kind kind;
+    if (is_websocket(r, rq, &kind)) {
+        websocket(h, rq, kind);
+        return;
     }
+    const struct route *route = find_route(r, rq->path);
+    if (route != NULL) {
+        run_route(h, rq, route);
+        return;
+    }
+    if (ws_handshake_is_asked(rq))
+        stat_add(&r->stats.handshakes_bad, 1);
+    http_reply_text(h, 404, NULL,
+                    "Nothing is here. Halley's doors are /ws?topic=NAME (WebSocket), /sse?topic=NAME (EventSource), /stream?topic=NAME, "
+                    "/poll?topic=NAME, POST /publish?topic=NAME, POST /command?connection=ID, /halley.js (and /halley.classic.js, "
+                    "/halley.d.ts), / and /healthz.");
 }
 
 /* ---- connections */
-
 
 static const struct http_door public_http_door = { .on_request = on_request, .on_end = public_door_gone };
 

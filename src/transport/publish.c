@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/utf8.h"
@@ -74,24 +77,27 @@ static bool payload_fits(struct reactor *r, const struct rule *rule, struct slic
     return false;
 }
 
-struct message *publish_prepare(struct reactor *r, const struct rule_client *who, struct slice topic, struct slice payload,
-                                struct publish_refusal *ret_why)
+bool publish_is_allowed(struct reactor *r, const struct rule_client *who, struct slice topic, struct publish_refusal *ret_why)
 {
     char quoted[96];
     const char *bad = topic_name_error(topic.ptr, topic.len);
-    if (bad != NULL) {
+    if (bad != NULL)
         refuse(r, ret_why, PUBLISH_BAD_TOPIC, "bad topic '%s': %s", log_quote(quoted, sizeof quoted, topic.ptr, topic.len), bad);
-        return NULL;
-    }
-    if (topic.ptr[0] == '$') {
+    else if (topic.ptr[0] == '$')
         refuse(r, ret_why, PUBLISH_FORBIDDEN, "topics that begin with '$' are Halley's own: choose another name");
-        return NULL;
-    }
-    if (!rules_allow(r->rules, who, RULE_PUBLISH, topic.ptr, topic.len)) {
+    else if (!rules_allow(r->rules, who, RULE_PUBLISH, topic.ptr, topic.len))
         refuse(r, ret_why, PUBLISH_FORBIDDEN, "publishing to '%s' is not allowed to %s by its topics rule",
                log_quote(quoted, sizeof quoted, topic.ptr, topic.len), who->is_backend ? "backends" : "clients");
+    else
+        return true;
+    return false;
+}
+
+struct message *publish_prepare(struct reactor *r, const struct rule_client *who, struct slice topic, struct slice payload,
+                                struct publish_refusal *ret_why)
+{
+    if (!publish_is_allowed(r, who, topic, ret_why))
         return NULL;
-    }
     if (payload.len > r->settings->max_message) {
         refuse(r, ret_why, PUBLISH_TOO_LARGE, "the payload has %zu bytes, limits.message is %" PRIu64, payload.len,
                r->settings->max_message);
@@ -107,7 +113,94 @@ struct message *publish_prepare(struct reactor *r, const struct rule_client *who
     }
     m->payload_kind = (uint8_t)rule->payload;
     m->on_slow = (uint8_t)rule->on_slow;
+    m->has_events = rule->events;
     return m;
+}
+
+/* ---- a payload that comes as a JSON value */
+
+char *publish_json_text(const json_t *value)
+{
+    static const size_t digits[] = { JSON_REAL_PRECISION(15), JSON_REAL_PRECISION(16), JSON_REAL_PRECISION(17) };
+    for (size_t i = 0;; i++) {
+        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | digits[i]);
+        if (text == NULL || i + 1 == HLY_ARRAY_LEN(digits))
+            return text;
+        json_t *again = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        bool same = json_equal(again, value);
+        json_decref(again);
+        if (same)
+            return text;
+        free(text);
+    }
+}
+
+static int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Padded, in one way only, and without white space, '=' in the middle, or bits that mean nothing (RFC 4648 3.3, 3.5): EVP_DecodeBlock() takes all of these. */
+static bool is_base64(struct slice s, size_t *ret_padding)
+{
+    size_t n = s.len;
+    while (n > 0 && s.len - n < 2 && s.ptr[n - 1] == '=')
+        n--;
+    if (s.len % 4 != 0 || s.len > INT32_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (base64_digit(s.ptr[i]) < 0)
+            return false;
+    *ret_padding = s.len - n;
+    return *ret_padding == 0 || (base64_digit(s.ptr[n - 1]) & (*ret_padding == 1 ? 3 : 15)) == 0;
+}
+
+static bool decode_base64(struct reactor *r, struct slice text, struct publish_payload *ret, struct publish_refusal *ret_why)
+{
+    size_t padding;
+    if (!is_base64(text, &padding)) {
+        refuse(r, ret_why, PUBLISH_BAD_REQUEST, "data must be base64: this topic's rule says payload = binary");
+        return false;
+    }
+    char *bytes = malloc(text.len / 4 * 3 + 1);
+    int n = bytes == NULL ? -1 : EVP_DecodeBlock((unsigned char *)bytes, (const unsigned char *)text.ptr, (int)text.len);
+    if (n < 0) {
+        free(bytes);
+        refuse(r, ret_why, PUBLISH_UNAVAILABLE, "out of memory, try again later");
+        return false;
+    }
+    *ret = (struct publish_payload){ { bytes, (size_t)n - padding }, bytes };
+    return true;
+}
+
+bool publish_payload_from_json(struct reactor *r, struct slice topic, const json_t *data, struct publish_payload *ret,
+                               struct publish_refusal *ret_why)
+{
+    const struct rule *rule = rules_find(r->rules, topic.ptr, topic.len);
+    if (rule->payload == RULE_JSON) {
+        char *text = publish_json_text(data);
+        if (text == NULL) {
+            refuse(r, ret_why, PUBLISH_UNAVAILABLE, "out of memory, try again later");
+            return false;
+        }
+        *ret = (struct publish_payload){ { text, strlen(text) }, text };
+        return true;
+    }
+    if (!json_is_string(data)) {
+        refuse(r, ret_why, PUBLISH_BAD_REQUEST, "data must be a string: this topic's rule does not say payload = json");
+        return false;
+    }
+    struct slice text = { json_string_value(data), json_string_length(data) };
+    if (rule->payload == RULE_BINARY)
+        return decode_base64(r, text, ret, ret_why);
+    *ret = (struct publish_payload){ text, NULL };
+    return true;
 }
 
 bool publish_check_key(struct reactor *r, struct slice key, struct publish_refusal *ret_why)

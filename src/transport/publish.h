@@ -17,6 +17,8 @@ enum publish_error { /* the stable codes of the contract */
 
 #define PUBLISH_KEY_MAX_BYTES 255
 
+struct json_t; /* jansson's */
+
 struct publish_refusal {
     enum publish_error code;
     char text[320]; /* one plain sentence for whoever published */
@@ -26,11 +28,27 @@ struct publish_refusal {
 const char *publish_error_name(enum publish_error e);
 unsigned publish_error_status(enum publish_error e); /* HTTP */
 
+/* Check topic and right alone. False and *ret_why if it is refused; then it is counted. */
+bool publish_is_allowed(struct reactor *r, const struct rule_client *who, struct slice topic, struct publish_refusal *ret_why);
+
 /* Check topic, right, size and payload, and make the message. Returns a reference, or NULL and *ret_why; then it is counted. */
 struct message *publish_prepare(struct reactor *r, const struct rule_client *who, struct slice topic, struct slice payload,
                                 struct publish_refusal *ret_why);
 
-/* The same for a key: at most PUBLISH_KEY_MAX_BYTES. False and *ret_why if not. */
+struct publish_payload {
+    struct slice bytes;
+    char *memory; /* the caller frees it; NULL: the bytes are the JSON value's own */
+};
+
+/* The payload that the JSON value `data` (borrowed) stands for on this topic (a checked name): by its rule's `payload` a string's text, the value itself as
+ * text, or what a string has in base64 (RFC 4648 4, nothing else in it). False and *ret_why if it is none; then it is counted. */
+bool publish_payload_from_json(struct reactor *r, struct slice topic, const struct json_t *data, struct publish_payload *ret,
+                               struct publish_refusal *ret_why);
+
+/* A JSON value as text, its numbers as short as they can be said without becoming others. Freed by the caller; NULL: out of memory. */
+char *publish_json_text(const struct json_t *value);
+
+/* Check an idempotency key: 1 to PUBLISH_KEY_MAX_BYTES. False and *ret_why if not. */
 bool publish_check_key(struct reactor *r, struct slice key, struct publish_refusal *ret_why);
 
 /* What an engine's refusal (engine_publish.result below 0) says to whoever published; counts it. */

@@ -5,11 +5,12 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "core/catchup.h"
+#include "core/reading.h"
 #include "transport/encoders.h"
 #include "transport/resp_client.h"
+#include "transport/v1_session.h"
 
-#define CATCHUP_STEPS_PER_TURN 16 /* slices of history read for those who are behind */
+#define READING_STEPS_PER_TURN 16 /* slices of history */
 #define BATCHES_PER_TURN 8 /* then the sockets are looked at again: publishers and readers take turns */
 
 static void on_wake(void *ctx) /* any thread */
@@ -37,10 +38,13 @@ static bool on_turn(void *ctx)
         for (size_t i = 0; i < count; i++)
             message_unref(batch[i]);
     }
-    uint64_t replayed = r->table.replayed;
-    bool more = catchup_run(&r->table, &r->loop.chunks, CATCHUP_STEPS_PER_TURN);
+    uint64_t replayed = r->table.replayed, skipped = r->table.skipped;
+    bool more = reading_run(&r->table, READING_STEPS_PER_TURN);
     stat_add(&r->stats.delivered, r->table.replayed - replayed);
     stat_add(&r->stats.replayed, r->table.replayed - replayed);
+    stat_add(&r->stats.skipped, r->table.skipped - skipped);
+    if (HLY_UNLIKELY(r->loop.chunks.live_bytes > r->settings->max_outq_total))
+        loop_cut(&r->loop, r->settings->max_outq_total / 8 * 7);
     resume_paused(r);
     return more || hub_has_mail(r->hub, r->index);
 }
@@ -57,9 +61,11 @@ int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engi
     list_init(&r->spare_slots);
     RAND_bytes((unsigned char *)&r->random, sizeof r->random);
     r->random |= 1;
-    if (sub_table_init(&r->table, hub, index, transport_encoders) < 0 ||
+    if (sub_table_init(&r->table, hub, index, transport_encoders, &r->loop.chunks) < 0 ||
         (r->fanout = fanout_new(&r->table, &r->loop.chunks)) == NULL)
         return -ENOMEM; /* the process does not start: no use in tidying up */
+    map_init(&r->sessions, v1_session_equals);
+    r->table.keep_bytes = settings->max_outq;
     r->loop.on_turn = on_turn;
     r->loop.ctx = r;
     hub_set_wake(hub, index, on_wake, &r->loop);
@@ -70,6 +76,7 @@ void reactor_done(struct reactor *r)
 {
     resp_slots_free_spare(r);
     fanout_free(r->fanout);
+    map_done(&r->sessions);
     sub_table_done(&r->table);
     rules_unref(r->rules);
     loop_done(&r->loop);

@@ -18,6 +18,7 @@ struct server_view { /* what doors may know of the whole server; constant after 
     struct reactor **reactors;
     unsigned reactor_count;
     uint64_t started_ms; /* monotonic */
+    char node[EPOCH_LEN + 1]; /* letters and digits, made at the start: in the ids of clients */
     _Atomic uint64_t next_client_id;
     _Atomic uint64_t connections; /* public, now, all reactors */
     _Atomic uint64_t backends;    /* now, all reactors */
@@ -41,6 +42,7 @@ struct reactor {
     struct fanout *fanout;
     struct stats stats;
     struct list paused;       /* struct paused */
+    struct map sessions;      /* struct v1_session by client id */
     struct list spare_slots;  /* RESP replies to come: kept for the next ones */
     unsigned spare_slot_count;
     uint64_t random;          /* state of reactor_random() */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "core/cursor.h"
 #include "transport/resp_internal.h"
 
 #define RESP_LINGER_MS 2000
@@ -54,10 +55,34 @@ void resp_slots_free_spare(struct reactor *r)
         free(LIST_ENTRY(node, struct resp_slot, node));
 }
 
+struct resp_slot *resp_slot_of(struct resp_call *call)
+{
+    struct resp_slot *s = call->slot != NULL ? call->slot : resp_slot_take(call->client);
+    if (s == NULL) {
+        resp_error(call, "out of memory, try again later");
+        return NULL;
+    }
+    s->is_text = false;
+    call->slot = s;
+    call->out = NULL;
+    return s;
+}
+
+static void slot_write_cursor(struct resp_client *c, const struct resp_slot *s)
+{
+    char cursor[CURSOR_MAX_BYTES + 1];
+    size_t len = cursor_format(cursor, hub_epoch(c->reactor->hub), s->seq);
+    resp_write_bulk(&c->out, cursor, len);
+}
+
 static void slot_write(struct resp_client *c, struct resp_slot *s)
 {
     struct publish_refusal why;
-    if (s->is_text) {
+    if (s->is_text && c->out.len == 0 && !c->out.failed) { /* it may be long: no copy */
+        buf_done(&c->out);
+        c->out = s->reply;
+        s->reply = (struct buf){ 0 };
+    } else if (s->is_text) {
         buf_append(&c->out, s->reply.data, s->reply.len); /* a reply that only had to wait */
     } else if (s->result < 0) {
         publish_explain(c->reactor, s->result, &why);
@@ -65,6 +90,8 @@ static void slot_write(struct resp_client *c, struct resp_slot *s)
         buf_str(&c->out, "-ERR ");
         buf_str(&c->out, why.text);
         buf_str(&c->out, "\r\n");
+    } else if (s->is_cursor) {
+        slot_write_cursor(c, s);
     } else {
         resp_write_int(&c->out, (int64_t)s->subscribers);
     }
@@ -99,6 +126,14 @@ static void resp_flush(struct resp_client *c)
         buf_reset(&c->out);
 }
 
+/* Write what is ready; a command that had to wait for that begins. */
+static void resp_settle(struct resp_client *c)
+{
+    resp_flush(c);
+    if (c->streams != NULL && !c->conn->closed)
+        resp_streams_flushed(c);
+}
+
 void resp_slot_ready(struct resp_slot *s)
 {
     s->ready = true;
@@ -106,7 +141,7 @@ void resp_slot_ready(struct resp_slot *s)
     if (c == NULL) {
         slot_free(s);
     } else if (!c->in_commands) {
-        resp_flush(c);
+        resp_settle(c);
         if (!c->conn->closed && conn_waiting(c->conn) == 0)
             on_drained(c->conn);
     }
@@ -137,7 +172,7 @@ static void resp_process(struct resp_client *c, uint8_t *data, size_t len);
 
 static bool resp_is_paused(const struct resp_client *c)
 {
-    return c->conn->paused != 0;
+    return c->conn->paused != 0 || c->streams != NULL;
 }
 
 /* Long answers stop the commands behind them; when the kernel has taken the answers at once, those go on here. */
@@ -165,6 +200,15 @@ static void on_resume(struct paused *p)
     resp_go_on(c);
 }
 
+void resp_release(struct resp_client *c, struct resp_slot *s)
+{
+    c->streams = NULL;
+    conn_resume(c->conn, CONN_PAUSE_BUSY);
+    resp_slot_ready(s);
+    if (!c->in_commands) /* else it goes on by itself */
+        resp_go_on(c);
+}
+
 void resp_pause_if_congested(struct resp_client *c)
 {
     if ((c->conn->paused & CONN_PAUSE_HUB) != 0 || !hub_is_congested(c->reactor->hub))
@@ -183,6 +227,8 @@ static void pause_if_replies_wait(struct resp_client *c)
 static void on_drained(struct conn *conn)
 {
     struct resp_client *c = conn->owner;
+    if (c->streams != NULL)
+        resp_streams_drained(c);
     if ((c->conn->paused & CONN_PAUSE_REPLIES) == 0 || c->slot_count >= RESP_MAX_SLOTS)
         return;
     conn_resume(c->conn, CONN_PAUSE_REPLIES);
@@ -239,7 +285,7 @@ static void resp_process(struct resp_client *c, uint8_t *data, size_t len)
     c->in_commands = false;
     if (c->in.len == 0)
         buf_done(&c->in);
-    resp_flush(c);
+    resp_settle(c);
     if (conn_waiting(c->conn) == 0 && !c->conn->closed) /* the kernel took it all: on_drained() will not come */
         conn_resume(c->conn, CONN_PAUSE_REPLIES);
     if (c->closing)
@@ -251,6 +297,15 @@ static void on_read(struct conn *conn, uint8_t *data, size_t len)
     struct resp_client *c = conn->owner;
     resp_process(c, data, len);
     resp_run_rest(c);
+    if (c->streams != NULL && !conn->closed)
+        resp_streams_held(c);
+}
+
+static void on_timer(struct conn *conn)
+{
+    struct resp_client *c = conn->owner;
+    if (c->streams != NULL)
+        resp_streams_timer(c);
 }
 
 /* ---- begin and end */
@@ -260,6 +315,8 @@ static void on_end(struct conn *conn)
     struct resp_client *c = conn->owner;
     subscriber_done(&c->sub);
     list_remove(&c->paused.node);
+    if (c->streams != NULL)
+        resp_streams_end(c);
     for (struct list *node; (node = list_pop(&c->slots)) != NULL;) {
         struct resp_slot *s = LIST_ENTRY(node, struct resp_slot, node);
         s->client = NULL;
@@ -274,7 +331,7 @@ static void on_end(struct conn *conn)
     free(c);
 }
 
-static const struct conn_ops resp_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_end = on_end };
+static const struct conn_ops resp_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_end = on_end };
 
 int resp_client_start(struct reactor *r, struct conn *conn, void (*on_ended)(struct reactor *r), uint8_t *data, size_t len)
 {

@@ -280,6 +280,11 @@ const struct resp_command_info resp_commands[] = {
     { "select", 2, run_select, false, "SELECT 0: there is one database.", "connection" },
     { "subscribe", -2, resp_subscribe, true, "Receives what is published to the topics.", "pubsub" },
     { "unsubscribe", -1, resp_unsubscribe, true, "Ends subscriptions to topics.", "pubsub" },
+    { "xadd", -5, resp_xadd, false, "XADD topic * data payload [KEY id]: publishes, and returns the message's cursor.", "stream" },
+    { "xlen", 2, resp_xlen, false, "The number of messages kept in the topic's history.", "stream" },
+    { "xrange", -4, resp_xrange, false, "Messages kept, from one cursor to another.", "stream" },
+    { "xread", -4, resp_xread, false, "Messages after a cursor, of any number of topics and patterns; BLOCK waits for one.", "stream" },
+    { "xrevrange", -4, resp_xrevrange, false, "Messages kept, the newest first.", "stream" },
     { NULL, 0, NULL, false, NULL, NULL },
 };
 

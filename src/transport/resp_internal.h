@@ -20,6 +20,7 @@ struct resp_client {
     uint64_t id;
     uint64_t commands;
     char *name; /* CLIENT SETNAME, or NULL */
+    struct streams_read *streams; /* XREAD, XRANGE or XREVRANGE being worked on, or NULL: the commands behind it wait */
     int proto;  /* 2 or 3 */
     bool star;  /* it subscribed to `*`, and is told `*` where its pattern is `**` */
     bool in_commands;    /* resp_process() is on the stack: replies are written when it ends */
@@ -32,9 +33,11 @@ struct resp_slot {
     struct reactor *reactor;
     struct buf reply;           /* a reply that has to wait for those before it */
     bool ready;
-    bool is_text;               /* the reply is in `reply`; else it is a publish's number */
+    bool is_text;               /* the reply is in `reply`; else it is a publish's number, or */
+    bool is_cursor;             /* its cursor */
     int result;
     uint64_t subscribers;       /* MPUBLISH: summed */
+    uint64_t seq;
     uint32_t waiting;           /* publishes without an answer, and one for whoever starts them */
     struct engine_publish publish; /* of PUBLISH; MPUBLISH has an array of its own */
 };
@@ -64,6 +67,8 @@ extern const struct resp_command_info resp_commands[]; /* ends with a NULL name 
 /* ---- resp_pubsub.c: PUBLISH and SUBSCRIBE with their family */
 void resp_publish(struct resp_call *call);
 void resp_mpublish(struct resp_call *call);
+/* PUBLISH or XADD; key.ptr NULL: none. is_cursor: the reply is the message's cursor, not a number. */
+void resp_publish_one(struct resp_call *call, struct slice topic, struct slice payload, struct slice key, bool is_cursor);
 void resp_subscribe(struct resp_call *call);
 void resp_psubscribe(struct resp_call *call);
 void resp_unsubscribe(struct resp_call *call);
@@ -71,12 +76,31 @@ void resp_punsubscribe(struct resp_call *call);
 void resp_pubsub(struct resp_call *call);
 extern const struct subscriber_ops resp_subscriber_ops;
 void resp_unsubscribe_all(struct resp_client *c);
+/* May it, and is it a topic or pattern at all? If not, that has been answered. */
+bool resp_may_subscribe(struct resp_call *call, struct slice given, bool is_pattern);
+struct slice resp_real_name(struct slice given, bool is_pattern); /* Redis' `*` means every topic; here that is `**` */
+
+/* ---- resp_streams.c: XADD, XREAD and their family. Reading takes time: client->streams is set while it does */
+void resp_xadd(struct resp_call *call);
+void resp_xread(struct resp_call *call);
+void resp_xrange(struct resp_call *call);
+void resp_xrevrange(struct resp_call *call);
+void resp_xlen(struct resp_call *call);
+/* These are called while client->streams is set. */
+void resp_streams_flushed(struct resp_client *c); /* replies have been written: is it its turn? */
+void resp_streams_drained(struct resp_client *c); /* from conn_ops.on_drained */
+void resp_streams_timer(struct resp_client *c);   /* from conn_ops.on_timer */
+void resp_streams_held(struct resp_client *c);    /* more input waits behind it */
+void resp_streams_end(struct resp_client *c);     /* the client goes */
 
 /* ---- resp_client.c */
 void resp_error(struct resp_call *call, const char *fmt, ...) HLY_PRINTF(2, 3); /* "ERR ..." ; counted */
 void resp_flush_slots(struct resp_client *c);            /* moves ready replies to c->out */
 struct resp_slot *resp_slot_take(struct resp_client *c); /* queued at the end; NULL when out of memory */
 void resp_slot_ready(struct resp_slot *s);               /* filled: written when its turn comes */
+/* The call is answered later, in this slot: the one that is already in the queue, or a new one at its end. NULL: no memory, which has been said. */
+struct resp_slot *resp_slot_of(struct resp_call *call);
+void resp_release(struct resp_client *c, struct resp_slot *s); /* client->streams is done, its slot filled: the commands behind it go on */
 void resp_set_form(struct resp_client *c);               /* after proto or star changed */
 void resp_pause_if_congested(struct resp_client *c);
 

@@ -14,13 +14,13 @@ static const struct rule_client backend = { .is_backend = true };
 
 /* ---- delivering */
 
-static void resp_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
+/* RESP has no cursor to fall back to. */
+static void resp_deliver(struct subscriber *s, const struct delivery *d)
 {
-    (void)first_seq; /* RESP has no cursor to fall back to */
     struct resp_client *c = HLY_CONTAINER_OF(s, struct resp_client, sub);
     const struct settings *set = c->reactor->settings;
     static struct log_gate gate;
-    if (HLY_UNLIKELY(count == 0 || (c->conn->outq != NULL && conn_waiting(c->conn) + bytes > set->max_backend_outq))) {
+    if (HLY_UNLIKELY(d->count == 0 || (c->conn->outq != NULL && conn_waiting(c->conn) + d->bytes > set->max_backend_outq))) {
         stat_add(&c->reactor->stats.closed_slow, 1);
         log_limited(&gate, LOG_LEVEL_WARN, "slow_backend",
                     "client=%" PRIu64 " a backend does not read as fast as it is sent to: connection closed; outq_bytes=%" PRIu64
@@ -29,7 +29,7 @@ static void resp_deliver(struct subscriber *s, const struct chunk_slice *slices,
         conn_fail(c->conn, ENOBUFS); /* Redis' way too: RESP has no word for a gap */
         return;
     }
-    conn_send(c->conn, slices, count, bytes);
+    conn_send(c->conn, d->slices, d->count, d->bytes);
 }
 
 const struct subscriber_ops resp_subscriber_ops = { .deliver = resp_deliver };
@@ -49,6 +49,7 @@ static void slot_answer(struct resp_slot *s, const struct engine_publish *p)
     if (p->result < 0)
         s->result = p->result;
     s->subscribers += p->receipt.subscribers;
+    s->seq = p->receipt.seq;
 }
 
 static void on_published(struct engine_publish *p)
@@ -58,49 +59,41 @@ static void on_published(struct engine_publish *p)
     resp_slot_ready(s);
 }
 
-/* The call's own slot: the one that is already in the queue, or a new one at its end. */
-static struct resp_slot *slot_of(struct resp_call *call)
-{
-    struct resp_slot *s = call->slot != NULL ? call->slot : resp_slot_take(call->client);
-    if (s == NULL) {
-        resp_error(call, "out of memory, try again later");
-        return NULL;
-    }
-    s->is_text = false;
-    call->slot = s;
-    call->out = NULL; /* the answer comes from the engine */
-    return s;
-}
-
-void resp_publish(struct resp_call *call)
+void resp_publish_one(struct resp_call *call, struct slice topic, struct slice payload, struct slice key, bool is_cursor)
 {
     struct resp_client *c = call->client;
     struct reactor *r = c->reactor;
     struct publish_refusal why;
-    struct slice key = { 0 };
-    if (call->argc == 5 && slice_equals_nocase(call->argv[3], "KEY")) {
-        key = call->argv[4];
-        if (!publish_check_key(r, key, &why)) {
-            refused(call, &why);
-            return;
-        }
-    } else if (call->argc != 3) {
-        resp_error(call, "wrong number of arguments for 'publish': PUBLISH topic payload [KEY id]");
+    if (key.ptr != NULL && !publish_check_key(r, key, &why)) {
+        refused(call, &why);
         return;
     }
-    struct message *m = publish_prepare(r, &backend, call->argv[1], call->argv[2], &why);
+    struct message *m = publish_prepare(r, &backend, topic, payload, &why);
     if (m == NULL) {
         refused(call, &why);
         return;
     }
-    struct resp_slot *s = slot_of(call);
+    struct resp_slot *s = resp_slot_of(call);
     if (s == NULL) {
         message_unref(m);
         return;
     }
+    s->is_cursor = is_cursor;
     s->publish = (struct engine_publish){ .message = m, .key = key, .reactor = r->index, .done = on_published };
     r->engine->publish(r->engine, &s->publish);
     resp_pause_if_congested(c);
+}
+
+void resp_publish(struct resp_call *call)
+{
+    struct slice key = { 0 };
+    if (call->argc == 5 && slice_equals_nocase(call->argv[3], "KEY")) {
+        key = call->argv[4];
+    } else if (call->argc != 3) {
+        resp_error(call, "wrong number of arguments for 'publish': PUBLISH topic payload [KEY id]");
+        return;
+    }
+    resp_publish_one(call, call->argv[1], call->argv[2], key, false);
 }
 
 struct mpublish { /* one MPUBLISH on its way */
@@ -148,7 +141,7 @@ void resp_mpublish(struct resp_call *call)
     if (made < topics)
         refused(call, &why);
     else
-        mp->slot = slot_of(call);
+        mp->slot = resp_slot_of(call);
     if (mp->slot == NULL) {
         while (made > 0)
             message_unref(mp->one[--made].publish.message);
@@ -164,8 +157,7 @@ void resp_mpublish(struct resp_call *call)
 
 /* ---- subscribing */
 
-/* Redis' `*` means every topic; here that is `**`. */
-static struct slice real_name(struct slice given, bool is_pattern)
+struct slice resp_real_name(struct slice given, bool is_pattern)
 {
     return is_pattern && slice_equals(given, "*") ? SLICE_LIT("**") : given;
 }
@@ -182,10 +174,10 @@ static void write_state(struct resp_call *call, const char *kind, struct slice n
     resp_write_int(call->out, c->sub.count);
 }
 
-static bool may_subscribe(struct resp_call *call, struct slice given, bool is_pattern)
+bool resp_may_subscribe(struct resp_call *call, struct slice given, bool is_pattern)
 {
     struct resp_client *c = call->client;
-    struct slice name = real_name(given, is_pattern);
+    struct slice name = resp_real_name(given, is_pattern);
     char quoted[96];
     log_quote(quoted, sizeof quoted, given.ptr, given.len);
     const char *bad = is_pattern ? pattern_error(name.ptr, name.len) : topic_name_error(name.ptr, name.len);
@@ -219,11 +211,11 @@ static void subscribe_all(struct resp_call *call, const char *kind, bool is_patt
     struct resp_client *c = call->client;
     struct engine *engine = c->reactor->engine;
     for (size_t i = 1; i < call->argc; i++)
-        if (!may_subscribe(call, call->argv[i], is_pattern))
+        if (!resp_may_subscribe(call, call->argv[i], is_pattern))
             return;
     for (size_t i = 1; i < call->argc; i++) {
         struct engine_subscribe s = { .subscriber = &c->sub,
-                                      .name = real_name(call->argv[i], is_pattern),
+                                      .name = resp_real_name(call->argv[i], is_pattern),
                                       .is_pattern = is_pattern,
                                       .done = on_subscribed };
         engine->subscribe(engine, &s);
@@ -252,7 +244,7 @@ void resp_psubscribe(struct resp_call *call)
 static void unsubscribe_one(struct resp_call *call, const char *kind, struct slice given, bool is_pattern)
 {
     struct resp_client *c = call->client;
-    struct slice name = real_name(given, is_pattern);
+    struct slice name = resp_real_name(given, is_pattern);
     if (pattern_error(name.ptr, name.len) == NULL) /* else it cannot have it, and Redis' answer is the same */
         unsubscribe(&c->sub, name, is_pattern);
     write_state(call, kind, given);
@@ -332,7 +324,7 @@ static void pubsub_channels(struct resp_call *call)
 {
     struct channels ch = { 0 };
     if (call->argc == 3) {
-        ch.pattern = real_name(call->argv[2], true);
+        ch.pattern = resp_real_name(call->argv[2], true);
         const char *bad = pattern_error(ch.pattern.ptr, ch.pattern.len);
         if (bad != NULL) {
             resp_error(call, "bad pattern: %s", bad);

@@ -10,6 +10,8 @@
 #include "base/base.h"
 #include "proto/http1.h"
 
+struct jwt;
+
 struct settings {
     const char *version;
     uint64_t max_connections;    /* of all reactors */
@@ -26,12 +28,18 @@ struct settings {
     uint64_t handshake_timeout_ms;
     struct http1_limits public_http;
     struct http1_limits backend_http;
+    struct jwt *jwt;             /* what tokens are checked with; NULL: none is looked at */
+    struct slice auth_cookie;    /* the name of the cookie that carries one; len 0: none */
+    uint64_t expiry_notice_ms;
     const struct slice *origins;
     size_t origin_count;
     const struct slice *echo_paths;
     size_t echo_count;
     bool console;
     struct slice console_page;   /* what GET / answers; without it there is no console */
+    struct slice halley_js;      /* the browser client, as GET /halley.js answers it; each of the three is not there if it is empty */
+    struct slice halley_classic_js;
+    struct slice halley_d_ts;
 };
 
 #endif

@@ -3,19 +3,49 @@
 #ifndef HALLEY_TRANSPORT_SLOW_H
 #define HALLEY_TRANSPORT_SLOW_H
 
+#include "core/subscription.h"
 #include "net/conn.h"
+#include "transport/client.h"
 #include "transport/reactor.h"
 
-/* Has the connection no room for `bytes` more: over limits.outq, or over limits.outq_total while something waits for it already? count 0 (memory
- * ran out) counts as none. A connection for which nothing waits always has room: the kernel is asked first. */
-static inline bool slow_has_no_room(const struct reactor *r, const struct conn *c, uint32_t count, uint32_t bytes)
+struct slow_client { /* a subscriber as this file needs to see it; borrowed for the call */
+    struct reactor *reactor;
+    struct subscriber *sub;
+    struct conn *conn;
+    const struct client *client; /* NULL: it has no id */
+    const char *what;            /* "websocket", "sse", ... */
+};
+
+#define SLOW_BURST_BYTES 65536 /* of one turn's writing, after which history is not read on until it has been sent */
+
+/* subscriber_ops.is_full: what the kernel did not take waits. What has been written in this turn has not been offered to it yet: nobody is slow. */
+static inline bool slow_is_full(const struct conn *c)
 {
-    if (HLY_LIKELY(c->outq == NULL && count > 0))
-        return false;
-    return count == 0 || conn_waiting(c) + bytes > r->settings->max_outq || r->loop.chunks.live_bytes > r->settings->max_outq_total;
+    return c->outq != NULL && (!c->is_dirty || conn_waiting(c) >= SLOW_BURST_BYTES);
 }
 
-/* It falls behind, from just before first_seq. `what` names it for the log. Returns 0, or -ENOMEM: then the messages are lost to it, and its door says so. */
-int slow_fall_behind(struct reactor *r, struct subscriber *s, const struct conn *c, uint64_t first_seq, const char *what);
+/* What becomes of a subscriber that has no room. */
+enum slow_verdict {
+    SLOW_BEHIND,     /* it reads on from history when it can */
+    SLOW_DISCONNECT, /* the rule of a message says on_slow = disconnect: close it (1013) */
+    SLOW_LOST,       /* memory ran out: the messages are lost to it, and its door says so */
+};
+
+/* Has the connection no room for the delivery: over limits.outq, or over limits.outq_total while something waits for it already? Memory that ran out (count 0)
+ * counts as no room. A connection for which nothing waits always has room: the kernel is asked first. */
+static inline bool slow_has_no_room(const struct reactor *r, const struct conn *c, const struct delivery *d)
+{
+    if (HLY_LIKELY(c->outq == NULL && d->count > 0))
+        return false;
+    return d->count == 0 || conn_waiting(c) + d->bytes > r->settings->max_outq || r->loop.chunks.live_bytes > r->settings->max_outq_total;
+}
+
+/* It cannot take the delivery: it falls behind from just before d->first_seq, or whatever else the rules of its messages say. Counted, logged, and told on
+ * $halley/slow where the rule has events. */
+enum slow_verdict slow_fall_behind(const struct slow_client *c, const struct delivery *d);
+
+/* conn_ops.on_cut: all queues together are over limits.outq_total, and this connection is among the slowest. What waits for it is dropped, but for a frame already
+ * begun and for replies, and it falls behind from there. */
+enum slow_verdict slow_cut(const struct slow_client *c);
 
 #endif

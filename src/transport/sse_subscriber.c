@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 #include "core/catchup.h"
+#include "transport/client_info.h"
+#include "transport/cors.h"
 #include "transport/public_door.h"
 #include "transport/slow.h"
 #include "transport/wish.h"
@@ -13,6 +15,7 @@
 #define RETRY_MS 2000        /* after which a browser reconnects; spread, so that those who were cut together do not return together */
 #define RETRY_SPREAD_MS 1000
 #define LINGER_MS 2000
+#define CONTENT_TYPE "text/event-stream"
 
 /* OPENING: its subscriptions are on their way. STREAMING: the head has been written. ENDED: it gets nothing more. */
 #define SSE_STATES(X) X(OPENING) X(STREAMING) X(ENDED)
@@ -30,9 +33,11 @@ struct sse_subscriber {
     struct conn *conn;
     struct reactor *reactor;
     struct subscriber sub;
+    struct client client;
     struct buf head; /* status line and headers, until the stream opens */
     uint8_t state;   /* enum sse_state */
-    bool is_orphan;  /* the connection has gone while OPENING */
+    bool is_awaited; /* on_opened() is still to come */
+    bool is_orphan;  /* the connection has gone meanwhile */
 };
 
 static void sse_enter(struct sse_subscriber *s, enum sse_state next)
@@ -66,12 +71,13 @@ static void send_id(struct sse_subscriber *s, uint64_t seq)
     conn_write_later(s->conn, text, n);
 }
 
-static bool on_gap(struct subscriber *sub, uint64_t after_seq)
+static bool on_gap(struct subscriber *sub, uint64_t after_seq, enum gap_reason reason)
 {
     struct sse_subscriber *s = HLY_CONTAINER_OF(sub, struct sse_subscriber, sub);
     char cursor[CURSOR_MAX_BYTES + 1], text[128];
     cursor_format(cursor, hub_epoch(s->reactor->hub), after_seq);
-    int n = snprintf(text, sizeof text, "event: halley.gap\ndata: {\"after\":\"%s\"}\n\n", cursor);
+    int n = snprintf(text, sizeof text, "event: halley.gap\ndata: {\"after\":\"%s\",\"reason\":\"%s\"}\n\n", cursor,
+                     gap_reason_name(reason));
     stat_add(&s->reactor->stats.gaps, 1);
     conn_write_later(s->conn, text, (size_t)n);
     return true;
@@ -79,33 +85,46 @@ static bool on_gap(struct subscriber *sub, uint64_t after_seq)
 
 /* ---- messages */
 
-static void deliver(struct subscriber *sub, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
+static struct slow_client as_slow(struct sse_subscriber *s)
+{
+    return (struct slow_client){ s->reactor, &s->sub, s->conn, &s->client, "sse" };
+}
+
+static void obey(struct sse_subscriber *s, enum slow_verdict verdict)
+{
+    if (verdict != SLOW_BEHIND)
+        conn_close(s->conn); /* it comes back with the id of its last event */
+}
+
+static void deliver(struct subscriber *sub, const struct delivery *d)
 {
     struct sse_subscriber *s = HLY_CONTAINER_OF(sub, struct sse_subscriber, sub);
     if (HLY_UNLIKELY(s->state != SSE_STREAMING || s->conn->closed))
         return;
-    if (HLY_LIKELY(!slow_has_no_room(s->reactor, s->conn, count, bytes)))
-        conn_send(s->conn, slices, count, bytes);
-    else if (slow_fall_behind(s->reactor, sub, s->conn, first_seq, "an event stream") < 0)
-        conn_close(s->conn); /* it comes back with the id of its last event */
+    if (HLY_LIKELY(!slow_has_no_room(s->reactor, s->conn, d))) {
+        conn_send(s->conn, d->slices, d->count, d->bytes);
+        return;
+    }
+    struct slow_client slow = as_slow(s);
+    obey(s, slow_fall_behind(&slow, d));
 }
 
-static void replay(struct subscriber *sub, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+static void replay(struct subscriber *sub, const struct delivery *d)
 {
     struct sse_subscriber *s = HLY_CONTAINER_OF(sub, struct sse_subscriber, sub);
     if (s->state == SSE_STREAMING)
-        conn_send(s->conn, slices, count, bytes);
+        conn_send(s->conn, d->slices, d->count, d->bytes);
 }
 
 static bool is_full(struct subscriber *sub)
 {
-    return HLY_CONTAINER_OF(sub, struct sse_subscriber, sub)->conn->outq != NULL;
+    return slow_is_full(HLY_CONTAINER_OF(sub, struct sse_subscriber, sub)->conn);
 }
 
 static void on_level(struct subscriber *sub, uint64_t seq) /* so it has a cursor even if nothing was kept */
 {
     struct sse_subscriber *s = HLY_CONTAINER_OF(sub, struct sse_subscriber, sub);
-    if (s->state == SSE_STREAMING)
+    if (s->state == SSE_STREAMING && !conn_has_messages(s->conn)) /* else the next sign of life tells it */
         send_id(s, seq);
 }
 
@@ -115,10 +134,20 @@ static const struct subscriber_ops sse_ops = {
 
 /* ---- the connection */
 
-static uint64_t keep_alive_ms(struct sse_subscriber *s)
+static void set_timer(struct sse_subscriber *s)
 {
     uint64_t interval = s->reactor->settings->ping_interval_ms;
-    return interval - reactor_random(s->reactor, (uint32_t)(interval / 5));
+    uint64_t expires = client_expires_in_ms(&s->client, s->reactor->loop.wall_ms);
+    interval -= reactor_random(s->reactor, (uint32_t)(interval / 5));
+    conn_set_timer(s->conn, expires < interval ? expires + 1 : interval);
+}
+
+/* It comes back by itself, and is answered 401, which ends it, or has a new token by then. */
+static void expire(struct sse_subscriber *s)
+{
+    stat_add(&s->reactor->stats.closed_expired, 1);
+    sse_enter(s, SSE_ENDED);
+    conn_finish(s->conn, LINGER_MS);
 }
 
 static void on_read(struct conn *c, uint8_t *data, size_t len)
@@ -130,15 +159,31 @@ static void on_read(struct conn *c, uint8_t *data, size_t len)
 
 static void on_drained(struct conn *c)
 {
-    catchup_wake(&((struct sse_subscriber *)c->owner)->sub);
+    struct sse_subscriber *s = c->owner;
+    if (s->sub.catchup == NULL)
+        return;
+    catchup_wake(&s->sub);
+    loop_wake(c->loop); /* this may be the end of a turn: history is read in another */
 }
 
 static void on_timer(struct conn *c)
 {
     struct sse_subscriber *s = c->owner;
+    if (client_expires_in_ms(&s->client, s->reactor->loop.wall_ms) == 0) {
+        expire(s);
+        return;
+    }
+    uint64_t taken = hub_taken_seq(s->reactor->hub, s->reactor->index);
     if (s->sub.catchup == NULL && c->outq == NULL)
-        send_id(s, hub_taken_seq(s->reactor->hub, s->reactor->index));
-    conn_set_timer(c, keep_alive_ms(s));
+        send_id(s, taken > s->sub.had_seq ? taken : s->sub.had_seq); /* it may have read what the inbox still has */
+    set_timer(s);
+}
+
+static void on_cut(struct conn *c)
+{
+    struct sse_subscriber *s = c->owner;
+    struct slow_client slow = as_slow(s);
+    obey(s, slow_cut(&slow));
 }
 
 static void on_stop(struct conn *c)
@@ -155,6 +200,7 @@ static void on_stop(struct conn *c)
 static void sse_subscriber_free(struct sse_subscriber *s)
 {
     subscriber_done(&s->sub);
+    client_done(&s->client);
     buf_done(&s->head);
     free(s);
 }
@@ -163,14 +209,20 @@ static void on_end(struct conn *c)
 {
     struct sse_subscriber *s = c->owner;
     public_door_gone(s->reactor);
-    s->is_orphan = s->state == SSE_OPENING;
     sse_enter(s, SSE_ENDED);
+    s->is_orphan = s->is_awaited;
     if (!s->is_orphan)
         sse_subscriber_free(s);
 }
 
+static bool describe(struct conn *c, struct client_info *ret)
+{
+    struct sse_subscriber *s = c->owner;
+    return s->state == SSE_STREAMING && client_info_fill(ret, &s->client, &s->sub, "sse");
+}
+
 static const struct conn_ops sse_conn_ops = {
-    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end
+    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop, .describe = describe, .on_end = on_end
 };
 
 /* ---- opening */
@@ -179,10 +231,13 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_
 {
     uint64_t seq;
     struct sse_subscriber *s = ctx;
+    s->is_awaited = false;
     if (s->is_orphan) {
         sse_subscriber_free(s);
         return;
     }
+    if (s->state == SSE_ENDED) /* the server stops */
+        return;
     if (failed || wish_begin(wish, &s->sub, seqs, &seq) < 0) {
         wish_refuse_late(s->conn);
         sse_enter(s, SSE_ENDED);
@@ -197,46 +252,56 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_
         send_id(s, seq);
     else
         conn_write_later(s->conn, "\n", 1);
-    conn_set_timer(s->conn, keep_alive_ms(s));
+    set_timer(s);
 }
 
-static void write_head(struct buf *out, struct slice origin)
+static const char *write_headers(char out[CORS_HEADERS_MAX + 128], struct slice origin)
 {
-    buf_str(out, "HTTP/1.1 200 OK\r\n"
-                 "Content-Type: text/event-stream\r\n"
-                 "Cache-Control: no-store\r\n"
-                 "X-Accel-Buffering: no\r\n" /* nginx passes events on as they come */
-                 "X-Content-Type-Options: nosniff\r\n"
-                 "Vary: Origin\r\n"
-                 "Connection: close\r\n");
-    if (origin.ptr != NULL)
-        buf_printf(out, "Access-Control-Allow-Origin: %.*s\r\n", (int)origin.len, origin.ptr);
-    buf_str(out, "\r\n");
+    char cors[CORS_HEADERS_MAX];
+    snprintf(out, CORS_HEADERS_MAX + 128, "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n%s", /* nginx passes events on as they come */
+             cors_headers(cors, origin));
+    return out;
 }
 
-void sse_subscriber_open(struct http_client *h, const struct http1_request *rq, struct slice origin)
+static struct sse_subscriber *sse_subscriber_new(struct http_client *h, const char *headers, bool is_json)
 {
     struct reactor *r = http_reactor(h);
+    struct sse_subscriber *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    *s = (struct sse_subscriber){ .conn = http_conn(h), .reactor = r };
+    client_init(&s->client, r);
+    client_set_token(&s->client, http_token(h));
+    subscriber_init(&s->sub, &r->table, &sse_ops, is_json ? WIRE_SSE_V1 : WIRE_SSE);
+    http1_write_head(&s->head, 200, false, CONTENT_TYPE, SIZE_MAX, headers);
+    if (!s->head.failed)
+        return s;
+    sse_subscriber_free(s);
+    return NULL;
+}
+
+void sse_subscriber_open(struct http_client *h, const struct http1_request *rq, struct slice origin, bool is_json)
+{
+    char headers[CORS_HEADERS_MAX + 128];
     HLY_CLEANUP(wish_done) struct wish wish = { 0 };
     if (!wish_parse(h, rq, http1_header_get(rq, "Last-Event-ID"), &wish) || !wish_is_allowed(h, &wish, false, false))
         return;
-    struct sse_subscriber *s = calloc(1, sizeof *s);
-    struct opening *o = NULL;
-    if (s != NULL) {
-        *s = (struct sse_subscriber){ .conn = http_conn(h), .reactor = r };
-        subscriber_init(&s->sub, &r->table, &sse_ops, WIRE_SSE);
-        write_head(&s->head, origin);
-        o = s->head.failed ? NULL : opening_new(&wish, &s->sub);
+    write_headers(headers, origin);
+    if (rq->method == HTTP1_HEAD) {
+        http_reply(h, 200, CONTENT_TYPE, NULL, SIZE_MAX, headers);
+        return;
     }
+    struct sse_subscriber *s = sse_subscriber_new(h, headers, is_json);
+    struct opening *o = s == NULL ? NULL : opening_new(&wish, &s->sub);
     if (o == NULL) {
         if (s != NULL)
-            buf_done(&s->head);
-        free(s);
-        http_reply_text(h, 503, NULL, "Out of memory, try again later.");
+            sse_subscriber_free(s);
+        wish_refuse(h, origin, &http_reactor(h)->stats.handshakes_bad_topic, 503, "Out of memory, try again later.");
         return;
     }
     s->conn->owner = s;
     s->conn->ops = &sse_conn_ops;
-    opening_start(o, r, on_opened, s);
+    s->is_awaited = true;
+    opening_start(o, s->reactor, on_opened, s);
     http_upgrade(h);
 }

@@ -8,8 +8,9 @@
 
 #include "transport/http_server.h"
 
-/* Answer GET /sse with an endless event stream, and take the connection over; or answer with a status and a sentence that says why not. origin: the
- * request's, if it has one and it is allowed; it may then read the answer (CORS). */
-void sse_subscriber_open(struct http_client *h, const struct http1_request *rq, struct slice origin);
+/* Answer GET or HEAD /sse with an endless event stream, and take the connection over; or answer with a status and a sentence that says why not. origin: the
+ * request's, if it has one and it is allowed; it may then read the answer (CORS). is_json: an event's data is the halley.v1 object of the message, which names its
+ * topic, not the payload alone. */
+void sse_subscriber_open(struct http_client *h, const struct http1_request *rq, struct slice origin, bool is_json);
 
 #endif

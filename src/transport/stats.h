@@ -10,7 +10,8 @@
 #define STATS(C, G) \
     G(connections, "public connections now, whatever they speak") \
     G(websockets, "open WebSockets now") \
-    G(streams, "open event streams now") \
+    G(streams, "open streams now: of events, lines, script blocks") \
+    G(polls, "long polls that wait now") \
     G(backends, "backend connections now") \
     C(accepted, "public connections accepted") \
     C(accept_errors, "accepts that failed for lack of descriptors or memory") \
@@ -24,17 +25,34 @@
     C(handshakes_bad_origin, "opening handshakes and requests from an origin that is not allowed") \
     C(handshakes_bad_topic, "subscribers refused with 400 or 503: no or a bad topic, too many, a bad cursor or query, out of memory") \
     C(handshakes_forbidden, "subscribers refused with 403: a topic that the rules refuse") \
+    C(tokens_refused, "requests refused with 401, and halley.v1 connections whose new token was refused") \
     C(delivered, "messages handed to subscribers") \
     C(replayed, "of them, those read from history, by subscribers who came back or fell behind") \
+    C(v1_commands, "halley.v1 commands, whatever brought them") \
+    C(v1_errors, "of them, those answered with an error") \
+    C(v1_pauses, "times that a halley.v1 WebSocket was not read because too many of its commands had no answer yet") \
+    C(replays, "halley.v1 replays begun: subscribes with after or last") \
     C(client_messages, "messages received from WebSocket clients") \
+    C(commands, "halley.v1 commands that came with POST /command") \
+    C(commands_forwarded, "of them, those for a connection that another reactor has") \
+    C(commands_refused, "of them, those refused: for a connection that is not there, or without one") \
     C(pings, "pings sent") \
     C(closed_idle, "WebSockets closed because nothing came from them (4408)") \
     C(fell_behind, "times that a subscriber over limits.outq fell behind, to catch up from history") \
-    C(gaps, "gaps told to subscribers of event streams") \
+    C(cut, "times that what waited for a slow subscriber was cut down to a cursor because all queues were over limits.outq_total") \
+    C(skipped, "messages that slow subscribers did not get because of on_slow = drop_oldest or conflate; they were told") \
+    C(disconnected_slow, "subscribers closed because of on_slow = disconnect (1013)") \
+    C(gaps, "gaps told to subscribers") \
+    C(poll_answers, "polls answered with 200, empty ones among them") \
+    C(poll_not_modified, "polls answered with 304") \
+    C(poll_refused, "polls answered with 503 because all queues were over limits.outq_total") \
+    C(events, "events published on topics of Halley's own ($halley/...)") \
+    C(events_lost, "of them, those lost because memory ran out") \
     C(closed_slow, "backend subscribers closed over limits.backend_outq") \
     C(closed_protocol, "WebSockets closed because the peer broke the protocol (1002, 1007, 1008 over limits.fragments)") \
     C(closed_too_big, "WebSockets closed over limits.message (1009)") \
     C(closed_policy, "WebSockets closed because the client may not publish there (1008)") \
+    C(closed_expired, "connections closed because their token had expired (4401)") \
     C(closed_lost, "WebSockets closed because messages were lost to them (4410)") \
     C(backend_commands, "RESP commands") \
     C(backend_errors, "RESP commands and backend requests answered with an error") \

@@ -9,9 +9,11 @@
 
 #include "base/log.h"
 #include "core/catchup.h"
+#include "core/reading.h"
 #include "core/topic_name.h"
+#include "transport/client.h"
+#include "transport/cors.h"
 
-static const struct rule_client anyone = { 0 }; /* who has no token */
 
 void wish_done(struct wish *w)
 {
@@ -20,16 +22,15 @@ void wish_done(struct wish *w)
     *w = (struct wish){ 0 };
 }
 
-HLY_PRINTF(4, 5)
-static bool refuse(struct http_client *h, _Atomic uint64_t *counter, unsigned status, const char *fmt, ...)
+bool wish_refuse(struct http_client *h, struct slice origin, _Atomic uint64_t *counter, unsigned status, const char *fmt, ...)
 {
-    char text[512];
+    char text[512], cors[CORS_HEADERS_MAX];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     stat_add(counter, 1);
-    http_reply_text(h, status, NULL, "%s", text);
+    http_reply_text(h, status, cors_headers(cors, origin), "%s", text);
     return false;
 }
 
@@ -41,16 +42,16 @@ static bool add_topic(struct http_client *h, struct wish *w, struct slice name)
     char quoted[96];
     const char *bad = pattern_error(name.ptr, name.len);
     if (bad != NULL)
-        return refuse(h, &r->stats.handshakes_bad_topic, 400, "Bad topic '%s': %s.",
-                      log_quote(quoted, sizeof quoted, name.ptr, name.len), bad);
+        return wish_refuse(h, w->origin, &r->stats.handshakes_bad_topic, 400, "Bad topic '%s': %s.",
+                           log_quote(quoted, sizeof quoted, name.ptr, name.len), bad);
     if (w->count == r->settings->max_subscriptions)
-        return refuse(h, &r->stats.handshakes_bad_topic, 400,
-                      "One connection may have %" PRIu32 " subscriptions (limits.subscriptions).", r->settings->max_subscriptions);
+        return wish_refuse(h, w->origin, &r->stats.handshakes_bad_topic, 400,
+                           "One connection may have %" PRIu32 " subscriptions (limits.subscriptions).", r->settings->max_subscriptions);
     if (w->count == w->cap) {
         size_t cap = w->cap == 0 ? 8 : w->cap * 2;
         struct slice *topics = realloc(w->topics, cap * sizeof *topics);
         if (topics == NULL)
-            return refuse(h, &r->stats.handshakes_bad_topic, 503, "Out of memory, try again later.");
+            return wish_refuse(h, w->origin, &r->stats.handshakes_bad_topic, 503, "Out of memory, try again later.");
         w->topics = topics;
         w->cap = cap;
     }
@@ -61,8 +62,8 @@ static bool add_topic(struct http_client *h, struct wish *w, struct slice name)
 static bool set_after(struct http_client *h, struct wish *w, struct slice text, const char *from)
 {
     if (cursor_parse(text.ptr, text.len, &w->after) < 0)
-        return refuse(h, &http_reactor(h)->stats.handshakes_bad_topic, 400,
-                      "%s is no cursor: send back what the server sent, or 0 for all history that there is.", from);
+        return wish_refuse(h, w->origin, &http_reactor(h)->stats.handshakes_bad_topic, 400,
+                           "%s is no cursor: send back what the server sent, or 0 for all history that there is.", from);
     w->has_after = true;
     return true;
 }
@@ -76,7 +77,8 @@ static bool set_last(struct http_client *h, struct wish *w, struct slice text)
         n = n * 10 + (uint64_t)(text.ptr[i] - '0');
     }
     if (!ok)
-        return refuse(h, &http_reactor(h)->stats.handshakes_bad_topic, 400, "last is a number: of the newest messages to begin with.");
+        return wish_refuse(h, w->origin, &http_reactor(h)->stats.handshakes_bad_topic, 400,
+                           "last is a number: of the newest messages to begin with.");
     w->last = n;
     return true;
 }
@@ -87,10 +89,11 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
     struct slice key, value;
     size_t pos = 0, used = 0;
     int r;
-    w->last = CATCHUP_LAST_NONE;
+    w->last = READING_LAST_NONE;
+    w->origin = http1_header_get(rq, "Origin");
     w->scratch = malloc(rq->query.len + 2);
     if (w->scratch == NULL)
-        return refuse(h, &stats->handshakes_bad_topic, 503, "Out of memory, try again later.");
+        return wish_refuse(h, w->origin, &stats->handshakes_bad_topic, 503, "Out of memory, try again later.");
     while ((r = http1_query_next(rq->query, &pos, w->scratch + used, &key, &value)) == 1) {
         bool ok = true;
         if (slice_equals(key, "topic")) {
@@ -100,60 +103,69 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
             ok = set_after(h, w, value, "after");
         } else if (slice_equals(key, "last")) {
             ok = set_last(h, w, value);
-        } else if (slice_equals(key, "format") || slice_equals(key, "protocol")) { /* silently another format would be worse */
-            ok = refuse(h, &stats->handshakes_bad_topic, 400, "'%.*s' is not supported by this version: connect without it.",
-                        (int)key.len, key.ptr);
         }
         if (!ok)
             return false;
     }
     if (r < 0)
-        return refuse(h, &stats->handshakes_bad_topic, 400, "The query has a broken %%-escape.");
+        return wish_refuse(h, w->origin, &stats->handshakes_bad_topic, 400, "The query has a broken %%-escape.");
     if (last_event_id.len > 0 && !set_after(h, w, last_event_id, "Last-Event-ID"))
         return false;
     return true;
+}
+
+/* The topics that its token says: those that it may have, and has not named itself. */
+static bool add_auto(struct http_client *h, struct wish *w)
+{
+    struct reactor *r = http_reactor(h);
+    const struct token *token = http_token(h);
+    const struct rule_client *who = client_rights_of(token, RULE_SUBSCRIBE);
+    for (size_t i = 0; token != NULL && i < token->auto_names.count && w->count < r->settings->max_subscriptions; i++) {
+        struct slice name = token->auto_names.names[i];
+        if (rules_allow(r->rules, who, RULE_SUBSCRIBE, name.ptr, name.len) && !add_topic(h, w, name))
+            return false;
+    }
+    return true;
+}
+
+static bool has_auto(const struct http_client *h)
+{
+    return http_token(h) != NULL && http_token(h)->auto_names.count > 0;
 }
 
 bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bool is_bare)
 {
     struct reactor *r = http_reactor(h);
     char quoted[96];
-    if (w->count == 0 && !is_bare)
-        return refuse(h, &r->stats.handshakes_bad_topic, 400, "Name a topic: ?topic=NAME (repeat it for several).");
+    const struct rule_client *who = client_rights_of(http_token(h), RULE_SUBSCRIBE);
+    if (w->count == 0 && !is_bare && !has_auto(h))
+        return wish_refuse(h, w->origin, &r->stats.handshakes_bad_topic, 400, "Name a topic: ?topic=NAME (repeat it for several).");
     struct slice *only = w->count == 1 && !topic_name_is_pattern(w->topics[0].ptr, w->topics[0].len) ? &w->topics[0] : NULL;
-    w->may_publish = can_publish && only != NULL && rules_allow(r->rules, &anyone, RULE_PUBLISH, only->ptr, only->len);
+    w->may_publish = can_publish && only != NULL &&
+                     rules_allow(r->rules, client_rights_of(http_token(h), RULE_PUBLISH), RULE_PUBLISH, only->ptr, only->len);
     w->may_receive = true;
     for (size_t i = 0; i < w->count; i++) {
-        if (rules_allow(r->rules, &anyone, RULE_SUBSCRIBE, w->topics[i].ptr, w->topics[i].len))
+        if (rules_allow(r->rules, who, RULE_SUBSCRIBE, w->topics[i].ptr, w->topics[i].len))
             continue;
         w->may_receive = false;
         if (!w->may_publish)
-            return refuse(h, &r->stats.handshakes_forbidden, 403, "Subscribing to '%s' is not allowed here.",
-                          log_quote(quoted, sizeof quoted, w->topics[i].ptr, w->topics[i].len));
+            return wish_refuse(h, w->origin, &r->stats.handshakes_forbidden, 403, "Subscribing to '%s' is not allowed here.",
+                               log_quote(quoted, sizeof quoted, w->topics[i].ptr, w->topics[i].len));
     }
-    return true;
+    return !w->may_receive || add_auto(h, w);
 }
 
 int wish_begin(const struct wish *w, struct subscriber *s, struct opening_seqs seqs, uint64_t *ret_seq)
 {
-    bool is_ours = strcmp(w->after.epoch, hub_epoch(s->table->hub)) == 0 && w->after.seq <= seqs.last;
-    *ret_seq = seqs.first; /* what the first subscription has waiting comes after it */
-    if (w->last != CATCHUP_LAST_NONE && !w->has_after) {
-        *ret_seq = UINT64_MAX; /* it has nothing before the first of them, wherever that is */
-        return catchup_start(s, 0, false, w->last);
+    struct reading_from from = reading_from(s->table->hub, w->has_after ? &w->after : NULL, w->last, seqs.last);
+    if (!w->has_after && w->last == READING_LAST_NONE) {
+        *ret_seq = seqs.first; /* what the first subscription has waiting comes after it */
+        return 0;
     }
-    if (!w->has_after || (is_ours && w->after.seq == seqs.first && seqs.first == seqs.last))
-        return 0; /* from now on */
-    if (w->after.epoch[0] == '\0') { /* all there is: nothing can be missed */
-        *ret_seq = 0;
-        return catchup_start(s, 0, false, CATCHUP_LAST_NONE);
-    }
-    if (is_ours) {
-        *ret_seq = w->after.seq;
-        return catchup_start(s, w->after.seq, true, CATCHUP_LAST_NONE);
-    }
-    *ret_seq = UINT64_MAX; /* of another run: an id of this one, before the gap is told, would hide it from a client that is cut now */
-    return catchup_start_lost(s);
+    *ret_seq = reading_from_promise(&from);
+    if (reading_from_is_empty(&from) && seqs.first == seqs.last)
+        return 0;
+    return catchup_resume(s, &from);
 }
 
 void wish_refuse_late(struct conn *c)
@@ -191,6 +203,7 @@ struct opening *opening_new(struct wish *w, struct subscriber *s)
         return NULL;
     o->subscriber = s;
     o->wish = *w;
+    o->wish.origin = (struct slice){ 0 }; /* the request's: it ends before the opening does */
     *w = (struct wish){ 0 };
     return o;
 }

@@ -32,7 +32,10 @@ static void ws_enter(struct ws_conn *ws, enum ws_state next)
         stat_sub(&ws->reactor->stats.websockets, 1);
     else if (next == WS_OPEN)
         stat_add(&ws->reactor->stats.websockets, 1);
+    bool was_open = ws->state == WS_OPEN;
     ws->state = (uint8_t)next;
+    if (was_open && ws->handler->on_closing != NULL)
+        ws->handler->on_closing(ws);
 }
 
 void ws_conn_init(struct ws_conn *ws, struct reactor *r, struct conn *conn, const struct ws_handler *handler)
@@ -60,8 +63,18 @@ static void ws_set_timer(struct ws_conn *ws)
 {
     uint64_t quiet = conn_quiet_ms(ws->conn), idle = ws_idle_ms(ws);
     uint64_t left = idle > quiet ? idle - quiet : 1;
-    uint64_t ping = ws->handler->is_silent ? left : ws_ping_ms(ws);
-    conn_set_timer(ws->conn, ping < left ? ping : left);
+    uint64_t ping = ws->handler->is_silent ? left : ws_ping_ms(ws), now = ws->conn->loop->wall_ms;
+    left = ping < left ? ping : left;
+    if (ws->deadline_ms != 0 && ws->deadline_ms < now + left)
+        left = ws->deadline_ms > now ? ws->deadline_ms - now + 1 : 1;
+    conn_set_timer(ws->conn, left);
+}
+
+void ws_conn_set_deadline(struct ws_conn *ws, uint64_t wall_ms)
+{
+    ws->deadline_ms = wall_ms;
+    if (ws_conn_is_open(ws))
+        ws_set_timer(ws);
 }
 
 void ws_conn_open(struct ws_conn *ws)
@@ -191,11 +204,20 @@ static void on_timer(struct conn *c)
         ws_conn_close(ws, WS_CLOSE_IDLE, "nothing was heard from you, not even a pong");
         return;
     }
+    if (ws->deadline_ms != 0 && ws->deadline_ms <= c->loop->wall_ms) {
+        ws->deadline_ms = 0;
+        ws->handler->on_deadline(ws);
+        if (ws->state == WS_OPEN)
+            ws_set_timer(ws);
+        return;
+    }
     if (!ws->handler->is_silent && quiet >= ws->reactor->settings->ping_interval_ms / 2 && conn_waiting(c) == 0) {
         static const uint8_t ping[2] = { 0x80 | WS_OP_PING, 0 };
         conn_write(c, ping, sizeof ping);
         stat_add(&ws->reactor->stats.pings, 1);
     }
+    if (ws->handler->on_tick != NULL && conn_waiting(c) == 0)
+        ws->handler->on_tick(ws);
     ws_set_timer(ws);
 }
 
@@ -207,9 +229,18 @@ static void on_drained(struct conn *c)
         ws->handler->on_drained(ws);
 }
 
+static void on_cut(struct conn *c)
+{
+    struct ws_conn *ws = c->owner;
+    if (ws->state == WS_OPEN && ws->handler->on_cut != NULL)
+        ws->handler->on_cut(ws);
+}
+
 static void on_stop(struct conn *c)
 {
     struct ws_conn *ws = c->owner;
+    if (ws->state == WS_OPEN && ws->handler->on_stop != NULL)
+        ws->handler->on_stop(ws);
     if (ws->state == WS_OPEN)
         ws_conn_close(ws, WS_CLOSE_RESTART, "the server restarts: reconnect");
     else if (ws->state == WS_OPENING)
@@ -226,4 +257,12 @@ static void on_end(struct conn *c)
     ws->handler->on_end(ws);
 }
 
-static const struct conn_ops ws_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };
+static bool describe(struct conn *c, struct client_info *ret)
+{
+    struct ws_conn *ws = c->owner;
+    return ws->state == WS_OPEN && ws->handler->describe != NULL && ws->handler->describe(ws, ret);
+}
+
+static const struct conn_ops ws_conn_ops = {
+    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop, .describe = describe, .on_end = on_end
+};

@@ -18,6 +18,12 @@ struct ws_handler { /* what the door above does */
     void (*on_message)(struct ws_conn *ws, bool is_text, const uint8_t *payload, size_t len);
     /* What waited has been written; may be NULL. */
     void (*on_drained)(struct ws_conn *ws);
+    void (*on_deadline)(struct ws_conn *ws); /* deadline_ms has come; it may set another. May be NULL if there is none */
+    void (*on_cut)(struct ws_conn *ws); /* conn_ops.on_cut; NULL: nothing of it may be dropped */
+    void (*on_tick)(struct ws_conn *ws); /* a ping interval has passed, and nothing waits; NULL: it has nothing to tell then */
+    void (*on_stop)(struct ws_conn *ws); /* the server stops: say what there is to say, 1012 follows; may be NULL */
+    void (*on_closing)(struct ws_conn *ws); /* it is no longer OPEN: nothing more may be sent; may be NULL */
+    bool (*describe)(struct ws_conn *ws, struct client_info *ret); /* conn_ops.describe, while it is OPEN; NULL: it is not listed */
     /* The last call: free what embeds the ws_conn. ws_conn_done() has been called. */
     void (*on_end)(struct ws_conn *ws);
     /* Nothing unsolicited: no pings, and an idle timeout of at least 100 s (for test suites). */
@@ -29,12 +35,15 @@ struct ws_conn { /* embedded in the door's state */
     struct reactor *reactor;
     const struct ws_handler *handler;
     struct ws_reader reader;
+    uint64_t deadline_ms; /* wall clock; 0: none. Set before ws_conn_open(), or with ws_conn_set_deadline() */
     uint8_t state; /* enum ws_state in ws_conn.c */
 };
 
 /* Take a connection over from HTTP: sets its owner and ops. The state is OPENING: what the client sends already waits in the kernel or in HTTP's buffer.
  * max_message in bytes. */
 void ws_conn_init(struct ws_conn *ws, struct reactor *r, struct conn *conn, const struct ws_handler *handler);
+
+void ws_conn_set_deadline(struct ws_conn *ws, uint64_t wall_ms);
 
 /* The 101 has been written. */
 void ws_conn_open(struct ws_conn *ws);

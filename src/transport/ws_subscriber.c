@@ -8,14 +8,17 @@
 #include "base/log.h"
 #include "core/catchup.h"
 #include "proto/ws_handshake.h"
+#include "transport/client_info.h"
 #include "transport/publish.h"
 #include "transport/slow.h"
+#include "transport/v1_ws.h"
 #include "transport/wish.h"
 #include "transport/ws_conn.h"
 
 struct ws_subscriber {
     struct ws_conn ws;
     struct subscriber sub;
+    struct client client;
     struct list publishing;       /* struct ws_publish on their way */
     struct paused *paused;        /* NULL, or why it is not read */
     char *publish_topic;          /* where its frames go; NULL: nowhere */
@@ -23,8 +26,6 @@ struct ws_subscriber {
     bool is_opening;
     bool has_ended;               /* the connection has gone meanwhile */
 };
-
-static const struct rule_client anyone = { 0 }; /* who has no token */
 
 /* ---- receiving messages from the hub */
 
@@ -34,23 +35,38 @@ static void lost(struct ws_subscriber *w)
     ws_conn_close(&w->ws, WS_CLOSE_GAP, "messages were lost: fetch the state anew and reconnect");
 }
 
-static void ws_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
+static struct slow_client as_slow(struct ws_subscriber *w)
+{
+    return (struct slow_client){ w->ws.reactor, &w->sub, w->ws.conn, &w->client, "websocket" };
+}
+
+static void obey(struct ws_subscriber *w, enum slow_verdict verdict)
+{
+    if (verdict == SLOW_LOST)
+        lost(w);
+    else if (verdict == SLOW_DISCONNECT)
+        ws_conn_close(&w->ws, WS_CLOSE_TRY_LATER, "too slow for this topic (on_slow = disconnect): reconnect");
+}
+
+static void ws_deliver(struct subscriber *s, const struct delivery *d)
 {
     struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
     struct conn *c = w->ws.conn;
     if (HLY_UNLIKELY(!ws_conn_is_open(&w->ws)))
         return; /* OPENING: nothing is promised before the 101 */
-    if (HLY_LIKELY(!slow_has_no_room(w->ws.reactor, c, count, bytes)))
-        conn_send(c, slices, count, bytes);
-    else if (slow_fall_behind(w->ws.reactor, s, c, first_seq, "a WebSocket") < 0)
-        lost(w);
+    if (HLY_LIKELY(!slow_has_no_room(w->ws.reactor, c, d))) {
+        conn_send(c, d->slices, d->count, d->bytes);
+        return;
+    }
+    struct slow_client slow = as_slow(w);
+    obey(w, slow_fall_behind(&slow, d));
 }
 
-static void ws_replay(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+static void ws_replay(struct subscriber *s, const struct delivery *d)
 {
     struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
     if (ws_conn_is_open(&w->ws))
-        conn_send(w->ws.conn, slices, count, bytes);
+        conn_send(w->ws.conn, d->slices, d->count, d->bytes);
 }
 
 static bool ws_is_full(struct subscriber *s)
@@ -58,8 +74,9 @@ static bool ws_is_full(struct subscriber *s)
     return HLY_CONTAINER_OF(s, struct ws_subscriber, sub)->ws.conn->outq != NULL;
 }
 
-static bool ws_on_gap(struct subscriber *s, uint64_t after_seq)
+static bool ws_on_gap(struct subscriber *s, uint64_t after_seq, enum gap_reason reason)
 {
+    (void)reason;
     (void)after_seq; /* the payload alone is sent here: there is no place for a cursor */
     lost(HLY_CONTAINER_OF(s, struct ws_subscriber, sub));
     return false;
@@ -132,7 +149,7 @@ static void on_message(struct ws_conn *ws, bool is_text, const uint8_t *payload,
         return;
     }
     struct slice topic = { w->publish_topic, strlen(w->publish_topic) };
-    struct message *m = publish_prepare(ws->reactor, &anyone, topic, (struct slice){ (const char *)payload, len }, &why);
+    struct message *m = publish_prepare(ws->reactor, client_rights(&w->client, RULE_PUBLISH), topic, (struct slice){ (const char *)payload, len }, &why);
     struct ws_publish *wp = m == NULL ? NULL : malloc(sizeof *wp);
     if (wp == NULL) {
         enum ws_close_code code = m != NULL ? WS_CLOSE_TRY_LATER
@@ -154,6 +171,7 @@ static void on_message(struct ws_conn *ws, bool is_text, const uint8_t *payload,
 static void ws_subscriber_free(struct ws_subscriber *w)
 {
     subscriber_done(&w->sub);
+    client_done(&w->client);
     LIST_EACH_SAFE (it, next, &w->publishing) {
         LIST_ENTRY(it, struct ws_publish, node)->w = NULL;
         list_remove(it);
@@ -177,12 +195,47 @@ static void on_end(struct ws_conn *ws)
 
 static void on_drained(struct ws_conn *ws)
 {
-    catchup_wake(&HLY_CONTAINER_OF(ws, struct ws_subscriber, ws)->sub);
+    struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
+    if (w->sub.catchup == NULL)
+        return;
+    catchup_wake(&w->sub);
+    loop_wake(ws->conn->loop); /* this may be the end of a turn: history is read in another */
 }
 
-static const struct ws_handler ws_subscriber_handler = { .on_message = on_message, .on_drained = on_drained, .on_end = on_end };
+static void on_cut(struct ws_conn *ws)
+{
+    struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
+    struct slow_client slow = as_slow(w);
+    obey(w, slow_cut(&slow));
+}
+
+static void on_deadline(struct ws_conn *ws)
+{
+    stat_add(&ws->reactor->stats.closed_expired, 1);
+    ws_conn_close(ws, WS_CLOSE_TOKEN, "the token has expired: connect with a new one");
+}
+
+static bool describe(struct ws_conn *ws, struct client_info *ret)
+{
+    struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
+    return client_info_fill(ret, &w->client, &w->sub, "websocket");
+}
+
+static const struct ws_handler ws_subscriber_handler = {
+    .on_message = on_message, .on_drained = on_drained, .on_deadline = on_deadline, .on_cut = on_cut, .describe = describe, .on_end = on_end
+};
 
 /* ---- opening */
+
+static bool is_v1_offered(const struct http1_request *rq)
+{
+    struct slice protocol;
+    size_t pos = 0;
+    while (ws_handshake_next_protocol(rq, &pos, &protocol))
+        if (slice_equals(protocol, "halley.v1"))
+            return true;
+    return false;
+}
 
 /* The first subprotocol that is offered: it names the application's payload, which we carry and do not look into. Browsers refuse a
  * handshake that answers none of their offers. */
@@ -196,16 +249,20 @@ static struct slice choose_protocol(const struct http1_request *rq)
     return (struct slice){ 0 };
 }
 
-static struct ws_subscriber *ws_subscriber_new(struct reactor *r, const struct wish *wish)
+static struct ws_subscriber *ws_subscriber_new(struct http_client *h, const struct wish *wish)
 {
+    struct reactor *r = http_reactor(h);
     struct ws_subscriber *w = calloc(1, sizeof *w);
     if (w == NULL)
         return NULL;
     list_init(&w->publishing);
+    client_init(&w->client, r);
+    client_set_token(&w->client, http_token(h));
     subscriber_init(&w->sub, &r->table, &ws_subscriber_ops, WIRE_WS_PLAIN);
     if (wish->may_publish) {
         w->publish_topic = slice_dup(wish->topics[0]);
         if (w->publish_topic == NULL) {
+            client_done(&w->client);
             free(w);
             return NULL;
         }
@@ -238,9 +295,13 @@ void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, b
 {
     struct reactor *r = http_reactor(h);
     HLY_CLEANUP(wish_done) struct wish wish = { 0 };
+    if (is_v1_offered(rq)) { /* whatever else is: the client knows Halley */
+        v1_ws_open(h, rq);
+        return;
+    }
     if (!wish_parse(h, rq, (struct slice){ 0 }, &wish) || !wish_is_allowed(h, &wish, true, is_bare))
         return;
-    struct ws_subscriber *w = ws_subscriber_new(r, &wish);
+    struct ws_subscriber *w = ws_subscriber_new(h, &wish);
     struct opening *o = w == NULL ? NULL : opening_new(&wish, &w->sub);
     if (o != NULL)
         ws_handshake_write(&w->answer, rq, choose_protocol(rq), NULL);
@@ -249,6 +310,7 @@ void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, b
         if (w != NULL) {
             buf_done(&w->answer);
             free(w->publish_topic);
+            client_done(&w->client);
         }
         free(w);
         http_reply_text(h, 503, NULL, "Out of memory, try again later.");
@@ -256,6 +318,7 @@ void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, b
     }
     w->is_opening = true;
     ws_conn_init(&w->ws, r, http_conn(h), &ws_subscriber_handler);
+    w->ws.deadline_ms = w->client.token == NULL ? 0 : w->client.token->expires_ms;
     conn_pause(w->ws.conn, CONN_PAUSE_BUSY);
     opening_start(o, r, on_opened, w);
     http_upgrade(h);

@@ -9,4 +9,12 @@
 extern const uint8_t web_console_html[]; /* console.html, what GET / answers */
 extern const size_t web_console_html_len;
 
+/* halley.js as it is served, made by scripts/client-js: the module, and the same as a classic script. */
+extern const uint8_t web_halley_js[];
+extern const size_t web_halley_js_len;
+extern const uint8_t web_halley_classic_js[];
+extern const size_t web_halley_classic_js_len;
+extern const uint8_t web_halley_d_ts[];
+extern const size_t web_halley_d_ts_len;
+
 #endif

@@ -279,6 +279,43 @@ const tests = {
     assert.deepEqual(await ws.inbox.take(1001), ["first", ...numbers(1000)]);
   },
 
+  async "redis: xAdd, xRead, xRange, xLen, and a wait for what comes"() {
+    const looker = await ioRedis();
+    for (const RESP of [2, 3]) {
+      const backend = await nodeRedis(), reader = await nodeRedis({ RESP });
+      const topic = `stream/redis/${RESP}`;
+      const ids = [];
+      for (const data of ["one", "two", "three"]) ids.push(await backend.xAdd(topic, "*", { data }));
+      const seen = (list) => list.map(({ id, message }) => [id, message.data]);
+      const want = [[ids[0], "one"], [ids[1], "two"], [ids[2], "three"]];
+      assert.equal(await reader.xLen(topic), 3);
+      assert.deepEqual(seen(await reader.xRange(topic, "-", "+")), want);
+      assert.deepEqual(seen(await reader.xRevRange(topic, "+", "-", { COUNT: 1 })), [want[2]]);
+      if (RESP === 3) continue; // the client itself refuses xRead there
+      const [stream] = await reader.xRead({ key: topic, id: ids[0] });
+      assert.deepEqual([stream.name, seen(stream.messages)], [topic, want.slice(1)]);
+      assert.equal(await reader.xRead({ key: topic, id: "$" }), null);
+      const waiting = reader.xRead([{ key: topic, id: "$" }, { key: "stream/other", id: "$" }], { BLOCK: 0, COUNT: 5 });
+      await untilSubscribed(looker, "stream/other");
+      const id = await backend.xAdd(topic, "*", { data: "four" });
+      assert.deepEqual(seen((await soon("xRead", waiting))[0].messages), [[id, "four"]]);
+    }
+  },
+
+  async "ioredis: xadd, xread, xrange, and a wait for what comes"() {
+    const backend = await ioRedis(), reader = await ioRedis();
+    const ids = [];
+    for (const text of numbers(5)) ids.push(await backend.xadd("stream/io", "*", "data", text));
+    const want = ids.map((id, i) => [id, ["data", String(i)]]);
+    assert.deepEqual(await reader.xrange("stream/io", "-", "+"), want);
+    assert.deepEqual(await reader.xread("COUNT", 2, "STREAMS", "stream/io", ids[1]), [["stream/io", want.slice(2, 4)]]);
+    assert.equal(await reader.xread("BLOCK", 1, "STREAMS", "stream/io", "$"), null);
+    const waiting = reader.xread("BLOCK", 0, "STREAMS", "stream/io", ids[4]);
+    await untilSubscribed(backend, "stream/io");
+    const id = await backend.xadd("stream/io", "*", "data", "more");
+    assert.deepEqual(await soon("xread", waiting), [["stream/io", [[id, ["data", "more"]]]]]);
+  },
+
   async "ioredis: subscribe and psubscribe, '*' too"() {
     const backend = await ioRedis(), listener = await ioRedis();
     const inbox = new Inbox();

@@ -1,6 +1,7 @@
 #include "core/catchup.h"
 
 #include "core/fanout.h"
+#include "core/reading.h"
 #include "core/topic_name.h"
 #include "support.h"
 
@@ -8,19 +9,25 @@
 #define MAX_SEQ 4096 /* messages of one round */
 #define MAX_FAKES 12
 
-enum { R_KEEP, R_FEW, R_ONE, R_TTL, R_NONE, RULES };
+enum { R_KEEP, R_DROP, R_CONFLATE, R_TICKER, R_FEW, R_ONE, R_TTL, R_NONE, RULES };
 
 static const struct rule rule_list[RULES] = {
     [R_KEEP] = { .pattern = { "keep/**", 7 }, .subscribe = RULE_ANYONE, .history = 1000000 },
+    [R_DROP] = { .pattern = { "drop/**", 7 }, .subscribe = RULE_ANYONE, .history = 1000000, .on_slow = RULE_DROP_OLDEST },
+    [R_CONFLATE] = { .pattern = { "conf/**", 7 }, .subscribe = RULE_ANYONE, .history = 1000000, .on_slow = RULE_CONFLATE },
+    [R_TICKER] = { .pattern = { "tick/**", 7 }, .subscribe = RULE_ANYONE, .history = 1, .on_slow = RULE_CONFLATE },
     [R_FEW] = { .pattern = { "few/**", 6 }, .subscribe = RULE_ANYONE, .history = 3 },
     [R_ONE] = { .pattern = { "one/**", 6 }, .subscribe = RULE_ANYONE, .history = 1 },
     [R_TTL] = { .pattern = { "ttl/**", 6 }, .subscribe = RULE_ANYONE, .history = 1000000, .history_ttl_ms = 50 },
     [R_NONE] = { .pattern = { "none/**", 7 }, .subscribe = RULE_ANYONE },
 };
 
-static const char *const topics[] = { "keep/a", "keep/b", "keep/c", "few/a", "few/b",  "one/a",
-                                      "one/b",  "ttl/a",  "ttl/b",  "ttl/c", "none/a", "no rule" };
-#define KEEPING 3 /* of these lose nothing, but to limits.history */
+static const char *const topics[] = { "keep/a", "keep/b", "keep/c", "drop/a", "drop/b", "conf/a", "conf/b", "tick/a", "tick/b",
+                                      "few/a",  "few/b",  "one/a",  "one/b",  "ttl/a",  "ttl/b",  "ttl/c",  "none/a", "no rule" };
+#define KEEPING 7  /* of these lose nothing, but to limits.history, or for those who are slow */
+#define DROPPING 3 /* from here on_slow = drop_oldest */
+#define CONFLATING 5
+#define CONFLATING_END 9
 
 static const struct {
     const char *name;
@@ -29,6 +36,8 @@ static const struct {
     { "keep/a", false }, { "keep/b", false }, { "few/a", false }, { "one/a", false },
     { "ttl/a", false },  { "none/a", false }, { "keep/*", true }, { "few/**", true },
     { "ttl/*", true },   { "ttl/a", true },   { "**", true },     { "*/a", true },
+    { "drop/a", false }, { "drop/*", true },  { "conf/a", false }, { "conf/*", true },
+    { "tick/*", true },  { "tick/a", false },
 };
 
 static struct rules *rules;
@@ -46,6 +55,7 @@ static struct fanout *fanout;
 /* ---- one round: what was published, and how unkind the world is */
 
 static uint8_t topic_of[MAX_SEQ]; /* index into topics */
+static uint32_t payload_of[MAX_SEQ];
 static uint64_t head;
 static uint64_t now_ms;
 static bool is_lossless;        /* nothing ever leaves a history: no gap may be told */
@@ -80,6 +90,9 @@ struct fake {
     bool is_here;
     bool has_ended;    /* it was told of a gap and wanted no more */
     uint32_t wants;    /* bits: indexes into wanted */
+    uint64_t wants_from[32]; /* S of one that was added later: nothing up to here is for it */
+    uint64_t queued_first;   /* of what it was given last: it may be taken back; 0: no more */
+    uint64_t queued_last;    /* `last` before that */
     uint64_t last;     /* it has, or was told to miss, everything up to here */
     uint64_t begins;   /* its last subscription is in force from here: what came before may come or not */
     uint64_t promised; /* S: everything after it is due */
@@ -93,14 +106,14 @@ struct fake {
 
 static struct fake fakes[MAX_FAKES];
 static struct {
-    uint64_t delivered, replayed, gaps, behind, parked, levels, starved;
+    uint64_t delivered, replayed, gaps, behind, parked, levels, starved, dropped, conflated, cut, added;
 } seen;
 
 static bool is_wanted(const struct fake *f, uint64_t seq)
 {
     const char *topic = topics[topic_of[seq]];
     for (size_t i = 0; i < HLY_ARRAY_LEN(wanted); i++)
-        if ((f->wants & 1u << i) != 0 &&
+        if ((f->wants & 1u << i) != 0 && seq > f->wants_from[i] &&
             (wanted[i].is_pattern ? pattern_matches(wanted[i].name, strlen(wanted[i].name), topic, strlen(topic))
                                   : strcmp(wanted[i].name, topic) == 0))
             return true;
@@ -110,11 +123,13 @@ static bool is_wanted(const struct fake *f, uint64_t seq)
 static bool is_kept(uint64_t seq)
 {
     const char *topic = topics[topic_of[seq]];
-    struct message *m[1];
-    if (hub_history(hub, topic, strlen(topic), seq - 1, m, 1) == 0)
-        return false;
-    bool found = m[0]->seq == seq;
-    message_unref(m[0]);
+    struct hub_name name = { .name = TEXT(topic) };
+    struct hub_reader r = { .pos = seq - 1 };
+    struct hub_read read;
+    hub_read(hub, &name, 1, &r, &read);
+    bool found = read.count > 0 && read.messages[0]->seq == seq;
+    for (size_t i = 0; i < read.count; i++)
+        message_unref(read.messages[i]);
     return found;
 }
 
@@ -176,8 +191,38 @@ static void got(struct fake *f, uint64_t seq)
     f->last = seq;
 }
 
-static void got_slices(struct fake *f, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+/* What one who is slow may be spared: all but the newest of a topic, and all but the newest keep_bytes. */
+static void excuse_slow(struct fake *f, uint64_t from)
 {
+    bool newer[HLY_ARRAY_LEN(topics)] = { false };
+    uint64_t bytes = 0;
+    for (uint64_t y = head; y > from; y--) {
+        size_t t = topic_of[y];
+        if (t >= CONFLATING && t < CONFLATING_END && newer[t])
+            f->excused[y] = true;
+        newer[t] = true;
+        if (!is_wanted(f, y))
+            continue; /* what has left since it was measured counted as well */
+        bytes += payload_of[y] + strlen(topics[t]);
+        if (t >= DROPPING && t < CONFLATING && bytes > table.keep_bytes)
+            f->excused[y] = true;
+    }
+}
+
+static void queued(struct fake *f, uint64_t first_seq)
+{
+    if (f->queued_first != 0 && below(3) > 0)
+        return; /* it waits with what waited before */
+    f->queued_first = first_seq;
+    f->queued_last = f->last;
+}
+
+static void got_slices(struct fake *f, const struct delivery *d)
+{
+    const struct chunk_slice *slices = d->slices;
+    uint32_t count = d->count, bytes = d->bytes;
+    if (!f->is_floating)
+        queued(f, d->first_seq);
     uint32_t sum = 0;
     HOLDS(count > 0);
     for (uint32_t i = 0; i < count; i++) {
@@ -197,31 +242,30 @@ static void got_slices(struct fake *f, const struct chunk_slice *slices, uint32_
     HOLDS(sum == bytes);
 }
 
-static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes,
-                       uint64_t first_seq)
+static void on_deliver(struct subscriber *s, const struct delivery *d)
 {
     struct fake *f = HLY_CONTAINER_OF(s, struct fake, sub);
     if (f->has_ended)
         return;
     HOLDS(s->catchup == NULL);
-    if (count == 0 || below(100) < behind_percent) {
+    if (d->count == 0 || below(100) < behind_percent) {
         seen.behind++;
-        seen.starved += count == 0;
-        HOLDS(catchup_start(s, first_seq - 1, true, CATCHUP_LAST_NONE) == 0);
+        seen.starved += d->count == 0;
+        HOLDS(catchup_fall_behind(s, d->first_seq) == 0);
         return;
     }
-    HOLDS(memcmp(slices->chunk->data + slices->off, &first_seq, sizeof first_seq) == 0);
+    HOLDS(memcmp(d->slices->chunk->data + d->slices->off, &d->first_seq, sizeof d->first_seq) == 0);
     seen.delivered++;
-    got_slices(f, slices, count, bytes);
+    got_slices(f, d);
 }
 
-static void on_replay(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes)
+static void on_replay(struct subscriber *s, const struct delivery *d)
 {
     struct fake *f = HLY_CONTAINER_OF(s, struct fake, sub);
     HOLDS(!f->has_ended);
     seen.replayed++;
     reading_began(f);
-    got_slices(f, slices, count, bytes);
+    got_slices(f, d);
 }
 
 static bool on_is_full(struct subscriber *s)
@@ -232,20 +276,28 @@ static bool on_is_full(struct subscriber *s)
     return full;
 }
 
-static bool on_gap(struct subscriber *s, uint64_t after_seq)
+static bool on_gap(struct subscriber *s, uint64_t after_seq, enum gap_reason reason)
 {
     struct fake *f = HLY_CONTAINER_OF(s, struct fake, sub);
     HOLDS(!f->has_ended);
     reading_began(f);
-    HOLDS_SAYING(!is_lossless || f->is_gap_due || is_starved, "subscriber %zu was told of a gap that is none",
+    HOLDS(f->is_gap_due == (reason == GAP_UNKNOWN));
+    seen.dropped += reason == GAP_DROPPED;
+    seen.conflated += reason == GAP_CONFLATED;
+    HOLDS_SAYING(!is_lossless || reason != GAP_EVICTED, "subscriber %zu was told of a gap that is none",
                  (size_t)(f - fakes));
     seen.gaps++;
     f->gaps++;
-    if (is_starved) { /* what was read has gone: all of it is to be missed */
+    if (reason == GAP_MEMORY) { /* what was read has gone: all of it is to be missed */
         memset(f->excused, true, sizeof f->excused);
         f->is_floating = false;
     } else
         excuse(f, f->is_gap_due ? 0 : after_seq, head);
+    excuse_slow(f, after_seq);
+    if (f->is_floating && reason >= GAP_DROPPED) { /* where it would have landed cannot be seen any more */
+        memset(f->excused, true, (f->promised + 1) * sizeof f->excused[0]);
+        f->is_floating = false;
+    }
     f->is_gap_due = false;
     f->has_ended = below(10) == 0;
     return !f->has_ended;
@@ -282,7 +334,9 @@ static void publish(void)
     struct hub_receipt r;
     memset(message_payload(m), 'p', len);
     m->born_ms = now_ms;
+    m->on_slow = (uint8_t)rules_find(rules, topics[t], strlen(topics[t]))->on_slow;
     topic_of[++head] = (uint8_t)t;
+    payload_of[head] = len;
     HOLDS(hub_publish(hub, m, SLICE_LIT(""), 0, &r) == 0 && r.seq == head);
 }
 
@@ -321,6 +375,36 @@ static void subscribe_to_some(struct fake *f)
     }
 }
 
+static void resume(struct fake *f, const struct cursor *after, uint64_t last)
+{
+    struct reading_from from = reading_from(hub, after, last, head);
+    HOLDS(catchup_resume(&f->sub, &from) == 0);
+}
+
+/* What it was given last, and waits in its queue, is taken back. */
+static void cut(struct fake *f)
+{
+    if (!f->is_here || f->has_ended || f->queued_first == 0 || f->is_floating || f->is_gap_due)
+        return;
+    HOLDS(catchup_go_back(&f->sub, f->queued_first) == 0);
+    f->last = f->queued_last;
+    f->queued_first = 0;
+    seen.cut++;
+}
+
+/* One more subscription, while it is live or behind. */
+static void add(struct fake *f)
+{
+    uint64_t seq;
+    uint32_t i = below(HLY_ARRAY_LEN(wanted));
+    if (!f->is_here || f->has_ended || f->is_floating || (f->wants & 1u << i) != 0)
+        return;
+    HOLDS(subscribe(&f->sub, TEXT(wanted[i].name), wanted[i].is_pattern, &seq) == 1 && seq == head);
+    f->wants |= 1u << i;
+    f->wants_from[i] = seq;
+    seen.added++;
+}
+
 /* One that is new, or comes back: with the cursor of what it had last, or an older one, or as `after=0` and `last=N` say. */
 static void come(struct fake *f)
 {
@@ -334,19 +418,19 @@ static void come(struct fake *f)
     case 1:
         f->is_forgiving = true;
         f->begins = 0;
-        HOLDS(catchup_start(&f->sub, 0, false, CATCHUP_LAST_NONE) == 0);
+        resume(f, &(struct cursor){ .seq = 0 }, READING_LAST_NONE);
         return;
     case 2:
         f->newest = below(3) == 0 ? below(1000) : below(5);
         f->is_floating = f->is_forgiving = true;
         f->begins = 0;
-        HOLDS(catchup_start(&f->sub, 0, false, f->newest) == 0);
+        resume(f, NULL, f->newest);
         return;
     case 3:
         if (below(5) == 0) {
             f->is_gap_due = true;
             f->begins = 0;
-            HOLDS(catchup_start_lost(&f->sub) == 0);
+            resume(f, &(struct cursor){ .epoch = "another" }, READING_LAST_NONE);
             return;
         } /* fall through */
     default:
@@ -354,7 +438,7 @@ static void come(struct fake *f)
         if (cursor == f->begins)
             return;
         f->begins = 0;
-        HOLDS(catchup_start(&f->sub, cursor, true, CATCHUP_LAST_NONE) == 0);
+        resume(f, &(struct cursor){ .epoch = EPOCH, .seq = cursor }, READING_LAST_NONE);
     }
 }
 
@@ -363,7 +447,14 @@ static bool has_memory_limit;
 static void act(void)
 {
     struct fake *f = &fakes[below(MAX_FAKES)];
-    switch (below(12)) {
+    switch (below(14)) {
+    case 12:
+        cut(f);
+        return;
+    case 13:
+        if (below(3) == 0)
+            add(f);
+        return;
     case 0:
     case 1:
     case 2:
@@ -376,7 +467,7 @@ static void act(void)
         return;
     case 5:
     case 6:
-        catchup_run(&table, &pool, 1 + (int)below(6));
+        reading_run(&table, 1 + (int)below(6));
         return;
     case 7:
         if (f->is_here)
@@ -398,7 +489,7 @@ static void act(void)
     case 11:
         is_starved = has_memory_limit && below(8) == 0;
         deliver(1 + below(4));
-        catchup_run(&table, &pool, 2);
+        reading_run(&table, 2);
         is_starved = false;
         return;
     }
@@ -412,9 +503,9 @@ static void settle(void) /* everybody can take everything: so they do */
     for (size_t i = 0; i < MAX_FAKES; i++)
         if (fakes[i].is_here)
             catchup_wake(&fakes[i].sub);
-    for (int n = 0; catchup_run(&table, &pool, 10); n++)
+    for (int n = 0; reading_run(&table, 10); n++)
         HOLDS(n < 10000);
-    HOLDS(list_is_empty(&table.parked) && list_is_empty(&table.catching_up));
+    HOLDS(list_is_empty(&table.parked) && list_is_empty(&table.reading));
 }
 
 static void begin_round(void)
@@ -430,8 +521,9 @@ static void begin_round(void)
     pool = (struct chunk_pool){ 0 };
     rules = rules_new(rule_list, RULES);
     hub = hub_new(&limits, rules, 1, EPOCH);
-    HOLDS(hub != NULL && sub_table_init(&table, hub, 0, encoders) == 0);
+    HOLDS(hub != NULL && sub_table_init(&table, hub, 0, encoders, &pool) == 0);
     HOLDS((fanout = fanout_new(&table, &pool)) != NULL);
+    table.keep_bytes = below(4) == 0 ? below(200) : 1000 + below(50000);
     memset(fakes, 0, sizeof fakes);
 }
 
@@ -470,10 +562,10 @@ START_TEST(each_message_comes_once_and_in_order_or_a_gap_is_told)
             printf("round 0 of seed %" PRIu64 " is done\n", seed);
     }
     printf("delivered %" PRIu64 " replayed %" PRIu64 " gaps %" PRIu64 " behind %" PRIu64 " (out of memory %" PRIu64
-           ") parked %" PRIu64 " level %" PRIu64 "\n",
-           seen.delivered, seen.replayed, seen.gaps, seen.behind, seen.starved, seen.parked, seen.levels);
+           ") parked %" PRIu64 " level %" PRIu64 " dropped %" PRIu64 " conflated %" PRIu64 " cut %" PRIu64 " added %" PRIu64 "\n",
+           seen.delivered, seen.replayed, seen.gaps, seen.behind, seen.starved, seen.parked, seen.levels, seen.dropped, seen.conflated, seen.cut, seen.added);
     HOLDS(seen.delivered > 0 && seen.replayed > 0 && seen.gaps > 0 && seen.behind > 0 && seen.parked > 0 &&
-          seen.levels > 0);
+          seen.levels > 0 && seen.dropped > 0 && seen.conflated > 0 && seen.cut > 0 && seen.added > 0);
 }
 END_TEST
 

@@ -160,7 +160,7 @@ START_TEST(shared_chunks_are_queued_by_reference_and_let_go)
         chunks[i] = chunk_new(&loop.chunks, CHUNK_STANDARD_BYTES);
         for (chunks[i]->len = 0; chunks[i]->len < 30000; chunks[i]->len++)
             chunks[i]->data[chunks[i]->len] = pattern(i * 30000 + chunks[i]->len);
-        struct chunk_slice parts[2] = { { chunks[i], 0, 10000 }, { chunks[i], 10000, 20000 } };
+        struct chunk_slice parts[2] = { { chunks[i], 0, 10000, 0 }, { chunks[i], 10000, 20000, 0 } };
         conn_send(c, parts, 2, 30000);
     }
     ck_assert_uint_gt(chunks[9]->refs, 1);
@@ -389,6 +389,90 @@ START_TEST(after_a_long_stop_time_is_right_for_what_is_read_first)
 }
 END_TEST
 
+/* ---- drained on demand */
+
+START_TEST(drained_is_called_on_demand_at_the_end_of_the_turn_and_once)
+{
+    struct conn *c = start(&ops);
+    turns(1);
+    conn_call_drained(c);
+    conn_call_drained(c);
+    ck_assert_uint_eq(seen.drains, 0);
+    turns(2);
+    ck_assert_uint_eq(seen.drains, 1);
+    conn_call_drained(c);
+    conn_close(c);
+    turns(1);
+    ck_assert_uint_eq(seen.drains, 1); /* it has gone */
+    close(peer);
+}
+END_TEST
+
+START_TEST(drained_on_demand_waits_for_what_waits)
+{
+    bool eof;
+    struct conn *c = start(&ops);
+    write_long(c);
+    conn_call_drained(c);
+    turns(3);
+    ck_assert_uint_eq(seen.drains, 0);
+    ck_assert_uint_eq(peer_reads(LONG, &eof), LONG);
+    turns(2);
+    ck_assert_uint_eq(seen.drains, 1);
+    conn_close(c);
+    turns(1);
+    close(peer);
+}
+END_TEST
+
+/* ---- walking over all of them */
+
+#define WALKED 6
+
+/* Those of `who` (a bit for each) go after so many steps of the walk. */
+static void walk(unsigned steps, unsigned who)
+{
+    struct conn *conns[WALKED], *it;
+    int peers[WALKED];
+    unsigned met[WALKED] = { 0 };
+    uint32_t number = 0;
+    for (int i = 0; i < WALKED; i++) {
+        conns[i] = start(&few_ops);
+        peers[i] = peer;
+    }
+    struct conn_walk w;
+    conn_walk_begin(&w, &loop);
+    for (unsigned n = 0;; n++) {
+        for (int i = 0; n == steps && i < WALKED; i++)
+            if ((who & 1u << i) != 0)
+                conn_close(conns[i]);
+        turns(1);
+        if ((it = conn_walk_next(&w, &loop)) == NULL)
+            break;
+        HOLDS(it->number > number);
+        number = it->number;
+        for (int i = 0; i < WALKED; i++)
+            met[i] += conns[i] == it;
+    }
+    conn_walk_end(&w);
+    for (unsigned i = 0; i < WALKED; i++)
+        ck_assert_msg(met[i] == ((who & 1u << i) == 0 || i < steps), "%u, %x: connection %u was met %u times", steps, who, i, met[i]);
+    for (int i = 0; i < WALKED; i++) {
+        if ((who & 1u << i) == 0)
+            conn_close(conns[i]);
+        close(peers[i]);
+    }
+    turns(1);
+    ck_assert(list_is_empty(&loop.walks));
+}
+
+START_TEST(a_walk_sees_each_connection_once_whoever_goes_meanwhile)
+{
+    for (unsigned who = 0; who < 1u << WALKED; who++)
+        walk((unsigned)_i, who);
+}
+END_TEST
+
 START_TEST(leaving_tells_every_connection_and_ends_when_the_last_has_gone)
 {
     int peers[3];
@@ -406,6 +490,83 @@ START_TEST(leaving_tells_every_connection_and_ends_when_the_last_has_gone)
     ck_assert_uint_eq(seen.ends, 3);
     close(peers[0]);
     close(peers[2]);
+}
+END_TEST
+
+/* ---- all queues together are over their limit */
+
+static uint64_t cut_from;
+static struct conn *cut_conn[2];
+static unsigned cuts[2];
+
+static void on_cut(struct conn *c)
+{
+    cuts[c == cut_conn[1]]++;
+    cut_from = conn_cut(c);
+}
+
+static const struct conn_ops cut_ops = { .on_read = on_read, .on_drained = on_drained, .on_cut = on_cut, .on_end = on_end };
+
+/* Messages of 100 bytes, seq 1 and on, as one connection gets them that does not read. Returns the newest seq. */
+static uint64_t send_messages(struct conn *c, unsigned chunks)
+{
+    uint64_t seq = 0;
+    size_t at = 0;
+    for (unsigned i = 0; i < chunks; i++) {
+        struct chunk *chunk = chunk_new(&loop.chunks, CHUNK_STANDARD_BYTES);
+        for (int n = 0; n < 300; n++) {
+            struct chunk_slice s = { chunk, chunk->len, 100, ++seq };
+            for (int k = 0; k < 100; k++)
+                chunk->data[chunk->len++] = pattern(at++);
+            conn_send(c, &s, 1, 100);
+        }
+        chunk_unref(chunk);
+    }
+    return seq;
+}
+
+START_TEST(a_queue_is_cut_after_the_message_that_is_begun_and_drains_as_ever)
+{
+    bool eof;
+    struct conn *c = start(&cut_ops);
+    cut_conn[0] = c;
+    uint64_t newest = send_messages(c, 4), before = loop.chunks.live_bytes;
+    loop_cut(&loop, 1u << 30);
+    ck_assert_uint_eq(cuts[0], 0);
+    loop_cut(&loop, before / 2);
+    ck_assert_uint_eq(cuts[0], 1);
+    ck_assert(cut_from > 1 && cut_from <= newest);
+    ck_assert_ptr_nonnull(c->outq); /* it is not asked for more before the kernel takes some */
+    ck_assert_uint_lt(loop.chunks.live_bytes, 4096);
+    ck_assert_uint_eq(conn_cut(c), 0);
+    ck_assert_uint_eq(peer_reads((cut_from - 1) * 100, &eof), (cut_from - 1) * 100); /* whole messages, up to the cut */
+    turns(2);
+    ck_assert_ptr_null(c->outq);
+    ck_assert_uint_eq(seen.drains, 1);
+    conn_close(c);
+    turns(1);
+    close(peer);
+}
+END_TEST
+
+START_TEST(those_that_have_waited_longest_are_cut_first)
+{
+    int peers[2];
+    cuts[0] = cuts[1] = 0;
+    for (int i = 0; i < 2; i++) {
+        cut_conn[i] = start(&cut_ops);
+        peers[i] = peer;
+        send_messages(cut_conn[i], 4);
+    }
+    loop_cut(&loop, loop.chunks.live_bytes - 1);
+    ck_assert(cuts[0] == 1 && cuts[1] == 0);
+    loop_cut(&loop, loop.chunks.live_bytes - 1); /* now the other's turn */
+    ck_assert(cuts[0] == 1 && cuts[1] == 1);
+    for (int i = 0; i < 2; i++) {
+        conn_close(cut_conn[i]);
+        close(peers[i]);
+    }
+    turns(1);
 }
 END_TEST
 
@@ -427,6 +588,11 @@ int main(void)
     tcase_add_test(t, a_paused_connection_is_read_when_the_last_reason_has_gone);
     tcase_add_test(t, a_timer_calls_once_and_can_be_moved_and_stopped);
     tcase_add_test(t, after_a_long_stop_time_is_right_for_what_is_read_first);
+    tcase_add_test(t, a_queue_is_cut_after_the_message_that_is_begun_and_drains_as_ever);
+    tcase_add_test(t, those_that_have_waited_longest_are_cut_first);
+    tcase_add_test(t, drained_is_called_on_demand_at_the_end_of_the_turn_and_once);
+    tcase_add_test(t, drained_on_demand_waits_for_what_waits);
+    tcase_add_loop_test(t, a_walk_sees_each_connection_once_whoever_goes_meanwhile, 0, WALKED + 1);
     tcase_add_test(t, leaving_tells_every_connection_and_ends_when_the_last_has_gone);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -1,7 +1,11 @@
 #include "transport/encoders.h"
 
+#include <jansson.h>
+
 #include "core/cursor.h"
+#include "proto/ws_frame.h"
 #include "support.h"
+#include "transport/v1_message.h"
 
 #define EPOCH "k3f9abcd"
 
@@ -114,6 +118,13 @@ static const struct {
       "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nhi\r\n" },
     { "topics of who said `*`", WIRE_RESP3_STAR, "news", false, "hi",
       ">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n" },
+
+    { "an entry of a stream", WIRE_RESP_ENTRY, NULL, false, "hi",
+      "*2\r\n$13\r\n" EPOCH "-1041\r\n*2\r\n$4\r\ndata\r\n$2\r\nhi\r\n" },
+    { "an empty one", WIRE_RESP_ENTRY, "news", false, "",
+      "*2\r\n$13\r\n" EPOCH "-1041\r\n*2\r\n$4\r\ndata\r\n$0\r\n\r\n" },
+    { "an entry of a pattern's", WIRE_RESP_ENTRY_TOPIC, NULL, false, "hi",
+      "*2\r\n$13\r\n" EPOCH "-1041\r\n*4\r\n$4\r\ndata\r\n$2\r\nhi\r\n$5\r\ntopic\r\n$4\r\nnews\r\n" },
 };
 
 START_TEST(a_message_looks_as_its_protocol_says)
@@ -169,6 +180,337 @@ START_TEST(binary_in_an_event_is_base64)
 }
 END_TEST
 
+/* ---- halley.v1 (doc/protocol.md): one object, in four forms */
+
+#define JSON_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL)
+#define L(text) (text), sizeof(text) - 1 /* with what follows a NUL */
+
+#define V1_BEGIN "{\"topic\":\"news\",\"cursor\":\"" EPOCH "-1041\",\"data\":"
+
+/* What each form has around the object; a frame's header is looked at on its own. */
+static const struct {
+    enum wire_form form;
+    bool for_script;
+    const char *before;
+    const char *after;
+} v1_forms[] = {
+    { WIRE_WS_V1, false, "", "" },
+    { WIRE_SSE_V1, false, CURSOR "data: ", "\n\n" },
+    { WIRE_NDJSON, false, "", "\n" },
+    { WIRE_IFRAME, true, "<script>h(", ")</script>\n" },
+};
+
+static const struct {
+    const char *name;
+    enum rule_payload kind;
+    struct slice payload;
+    const char *data;
+    const char *script; /* in a script, if that is another one */
+} v1_data[] = {
+    { "text", RULE_TEXT, { L("hi") }, "\"hi\"", NULL },
+    { "no text", RULE_TEXT, { L("") }, "\"\"", NULL },
+    { "text that looks like JSON", RULE_TEXT, { L("{\"a\":1}") }, "\"{\\\"a\\\":1}\"", NULL },
+    { "text of several lines", RULE_TEXT, { L("a\r\nb\n\nid: 7") }, "\"a\\r\\nb\\n\\nid: 7\"", NULL },
+    { "text with a NUL", RULE_TEXT, { L("a\0b") }, "\"a\\u0000b\"", NULL },
+    { "text that ends a script",
+      RULE_TEXT,
+      { L("</script><script>alert(1)") },
+      "\"</script><script>alert(1)\"",
+      "\"\\u003c/script\\u003e\\u003cscript\\u003ealert(1)\"" },
+    { "text that ends the call", RULE_TEXT, { L("\");alert(1);//") }, "\"\\\");alert(1);//\"", NULL },
+    { "text that ends a line in a script", RULE_TEXT, { L("\xe2\x80\xa8") }, "\"\xe2\x80\xa8\"", "\"\\u2028\"" },
+    { "JSON", RULE_JSON, { L("{\"a\":[1,null,\"b\"]}") }, "{\"a\":[1,null,\"b\"]}", NULL },
+    { "JSON that is no object", RULE_JSON, { L("-0.5e7") }, "-0.5e7", NULL },
+    { "JSON with CR, LF and tab between tokens",
+      RULE_JSON,
+      { L("\n{\r\n\t\"a\"\r:\n1\n}\r\n") },
+      " {  \t\"a\" : 1 }  ",
+      NULL },
+    { "JSON that ends a script",
+      RULE_JSON,
+      { L("[\"</script>\",\n\"<!--&\"]") },
+      "[\"</script>\", \"<!--&\"]",
+      "[\"\\u003c/script\\u003e\", \"\\u003c!--\\u0026\"]" },
+    { "JSON with members like ours",
+      RULE_JSON,
+      { L("{\"topic\":\"x\",\"replay\":1}") },
+      "{\"topic\":\"x\",\"replay\":1}",
+      NULL },
+    { "binary", RULE_BINARY, { L("\xff\r\n") }, "\"/w0K\"", NULL },
+    { "no bytes", RULE_BINARY, { L("") }, "\"\"", NULL },
+    { "binary that is JSON stays binary", RULE_BINARY, { L("{}") }, "\"e30=\"", NULL },
+};
+
+/* Bytes of the header of one unmasked, final text frame (RFC 6455 5.2), whose payload is all the rest. */
+static size_t text_frame_header(const uint8_t *out, size_t len)
+{
+    HOLDS(len >= 2 && out[0] == 0x81 && out[1] <= 127);
+    size_t header = out[1] < 126 ? 2 : out[1] == 126 ? 4 : 10;
+    uint64_t payload_len = out[1] < 126 ? out[1] : 0;
+    for (size_t i = 2; i < header; i++)
+        payload_len = payload_len << 8 | out[i];
+    HOLDS(len - header == payload_len);
+    return header;
+}
+
+/* The object in what was encoded: what stands around it has been checked. */
+static struct slice v1_object(size_t form, const uint8_t *out, size_t len)
+{
+    size_t before = strlen(v1_forms[form].before), after = strlen(v1_forms[form].after);
+    HOLDS(len >= before + after && memcmp(out + len - after, v1_forms[form].after, after) == 0);
+    HOLDS(memcmp(out, v1_forms[form].before, before) == 0);
+    if (v1_forms[form].form == WIRE_WS_V1)
+        before = text_frame_header(out, len);
+    return (struct slice){ (const char *)out + before, len - before - after };
+}
+
+static bool has_line_end(struct slice s)
+{
+    return memchr(s.ptr, '\n', s.len) != NULL || memchr(s.ptr, '\r', s.len) != NULL;
+}
+
+static bool is_script_safe(struct slice s)
+{
+    return memchr(s.ptr, '<', s.len) == NULL && memchr(s.ptr, '>', s.len) == NULL &&
+           memchr(s.ptr, '&', s.len) == NULL && memmem(s.ptr, s.len, "\xe2\x80\xa8", 3) == NULL &&
+           memmem(s.ptr, s.len, "\xe2\x80\xa9", 3) == NULL;
+}
+
+/* What the payload is to whoever parses the object. The caller decrefs it. */
+static json_t *v1_value(struct message *m)
+{
+    if (m->payload_kind == RULE_JSON)
+        return json_loadb(message_payload(m), m->payload_len, JSON_FLAGS, NULL);
+    if (m->payload_kind == RULE_TEXT)
+        return json_stringn(message_payload(m), m->payload_len);
+    char *text = calloc(1, 4 * (size_t)m->payload_len / 3 + 8);
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *p = (const uint8_t *)message_payload(m);
+    size_t at = 0;
+    for (size_t i = 0; i < m->payload_len; i += 3) {
+        size_t have = m->payload_len - i;
+        uint32_t bits = (uint32_t)p[i] << 16 | (have > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (have > 2 ? p[i + 2] : 0u);
+        for (unsigned digit = 0; digit < 4; digit++)
+            text[at++] = digit > have ? '=' : digits[bits >> (18 - 6 * digit) & 63];
+    }
+    json_t *value = json_string(text);
+    free(text);
+    return value;
+}
+
+/* Parsed with another parser, it is the message: three members, no more. */
+static void check_v1_object(struct slice object, struct message *m)
+{
+    char cursor[CURSOR_MAX_BYTES + 1];
+    json_t *root = json_loadb(object.ptr, object.len, JSON_FLAGS | JSON_REJECT_DUPLICATES, NULL), *data = v1_value(m);
+    struct slice topic = message_topic(m);
+    cursor_format(cursor, EPOCH, m->seq);
+    HOLDS(json_is_object(root) && json_object_size(root) == 3);
+    const json_t *name = json_object_get(root, "topic");
+    HOLDS(json_string_length(name) == topic.len && memcmp(json_string_value(name), topic.ptr, topic.len) == 0);
+    HOLDS(strcmp(json_string_value(json_object_get(root, "cursor")), cursor) == 0);
+    HOLDS(data != NULL && json_equal(json_object_get(root, "data"), data));
+    json_decref(data);
+    json_decref(root);
+}
+
+START_TEST(a_halley_v1_object_is_topic_cursor_and_data)
+{
+    struct message *m = make("news", v1_data[_i].payload.ptr, v1_data[_i].payload.len, v1_data[_i].kind);
+    for (size_t form = 0; form < HLY_ARRAY_LEN(v1_forms); form++) {
+        uint8_t *out;
+        char want[256];
+        bool is_other = v1_forms[form].for_script && v1_data[_i].script != NULL;
+        snprintf(want, sizeof want, V1_BEGIN "%s}", is_other ? v1_data[_i].script : v1_data[_i].data);
+        uint32_t len = encode(v1_forms[form].form, m, NULL, &out);
+        struct slice object = v1_object(form, out, len);
+        ck_assert_msg(object.len == strlen(want) && memcmp(object.ptr, want, object.len) == 0, "%s, form %zu: got %.*s",
+                      v1_data[_i].name, form, (int)object.len, object.ptr);
+        check_v1_object(object, m);
+        ck_assert(!has_line_end(object));
+        ck_assert(!v1_forms[form].for_script || is_script_safe(object));
+        free(out);
+    }
+    message_unref(m);
+}
+END_TEST
+
+START_TEST(a_halley_v1_bound_is_exact_with_the_longest_cursor)
+{
+    struct message *m = make("news", v1_data[_i].payload.ptr, v1_data[_i].payload.len, v1_data[_i].kind);
+    m->seq = UINT64_MAX;
+    for (size_t form = 0; form < HLY_ARRAY_LEN(v1_forms); form++) {
+        uint8_t *out;
+        uint32_t len = encode(v1_forms[form].form, m, NULL, &out);
+        if (v1_forms[form].form == WIRE_WS_V1) /* but for its header, which may have been the longest */
+            len = len - (uint32_t)text_frame_header(out, len) + WS_FRAME_HEADER_OUT_MAX;
+        ck_assert_uint_eq(transport_encoders[v1_forms[form].form].bound(m, NULL), len);
+        free(out);
+    }
+    message_unref(m);
+}
+END_TEST
+
+/* Objects from the shortest up, over every length at which a frame's header grows (RFC 6455 5.2), also where base64 or escapes
+ * take the object there and not the payload. */
+START_TEST(the_header_of_a_frame_fits_its_object)
+{
+    static const struct {
+        enum rule_payload kind;
+        char byte;
+        uint32_t from, to; /* bytes of payload */
+        unsigned headers;  /* bit n: one of n bytes */
+    } ranges[] = {
+        { RULE_TEXT, 'x', 0, 140, 1u << 2 | 1u << 4 },          { RULE_BINARY, 'x', 0, 100, 1u << 2 | 1u << 4 },
+        { RULE_TEXT, 'x', 65475, 65495, 1u << 4 | 1u << 10 },   { RULE_TEXT, 'x', 65530, 65540, 1u << 10 },
+        { RULE_TEXT, '\n', 32735, 32750, 1u << 4 | 1u << 10 },  { RULE_TEXT, 1, 10910, 10920, 1u << 4 | 1u << 10 },
+        { RULE_BINARY, 'x', 49105, 49120, 1u << 4 | 1u << 10 },
+    };
+    char payload[66000];
+    for (size_t r = 0; r < HLY_ARRAY_LEN(ranges); r++) {
+        unsigned seen = 0;
+        memset(payload, ranges[r].byte, sizeof payload);
+        for (uint32_t len = ranges[r].from; len <= ranges[r].to; len++) {
+            uint8_t *out;
+            struct message *m = make("t", payload, len, ranges[r].kind);
+            uint32_t bytes = encode(WIRE_WS_V1, m, NULL, &out);
+            struct slice object = v1_object(0, out, bytes);
+            check_v1_object(object, m);
+            HOLDS(bytes - object.len == ws_frame_header_size(object.len)); /* 5.2: the shortest */
+            seen |= 1u << (bytes - object.len);
+            free(out);
+            message_unref(m);
+        }
+        ck_assert_msg(seen == ranges[r].headers, "range %zu: headers %x", r,
+                      seen); /* else it is another range to test */
+    }
+}
+END_TEST
+
+START_TEST(a_topic_is_escaped_as_data_is)
+{
+    static const char topic[] = "a\"\\</script>&\xe2\x80\xa9";
+    struct message *m = make(topic, "hi", 2, RULE_TEXT);
+    for (size_t form = 0; form < HLY_ARRAY_LEN(v1_forms); form++) {
+        uint8_t *out;
+        uint32_t len = encode(v1_forms[form].form, m, NULL, &out);
+        struct slice object = v1_object(form, out, len);
+        check_v1_object(object, m);
+        ck_assert(!v1_forms[form].for_script || is_script_safe(object));
+        free(out);
+    }
+    message_unref(m);
+}
+END_TEST
+
+START_TEST(a_replayed_message_says_so_last)
+{
+    static const char *const ids[] = { "1", "-7", "0.5e9", "9007199254740993" };
+    for (size_t i = 0; i < HLY_ARRAY_LEN(ids); i++) {
+        struct message *m = make("news", "hi", 2, RULE_TEXT);
+        m->seq = UINT64_MAX; /* the longest cursor: the bound is exact */
+        char want[128];
+        size_t bound = v1_message_bound(m, TEXT(ids[i]), false);
+        uint8_t *out = malloc(bound);
+        size_t len = (size_t)(v1_message_put(out, m, EPOCH, TEXT(ids[i]), false) - out);
+        snprintf(want, sizeof want,
+                 "{\"topic\":\"news\",\"cursor\":\"" EPOCH "-18446744073709551615\",\"data\":\"hi\",\"replay\":%s}",
+                 ids[i]);
+        ck_assert_uint_eq(len, bound);
+        ck_assert_msg(len == strlen(want) && memcmp(out, want, len) == 0, "got %.*s", (int)len, out);
+        free(out);
+        message_unref(m);
+    }
+}
+END_TEST
+
+static size_t random_payload(enum rule_payload kind, char *out, size_t max)
+{
+    static const char *const text[] = { "<",
+                                        ">",
+                                        "&",
+                                        "\"",
+                                        "\\",
+                                        "\n",
+                                        "\r",
+                                        "\x01",
+                                        "\xe2\x80\xa8",
+                                        "\xe2\x80\xa9",
+                                        "\xe2\x82\xac",
+                                        "\xf0\x9f\x98\x80",
+                                        "</script>",
+                                        "<!--",
+                                        "]]>",
+                                        "xxxxxxxx",
+                                        "x" };
+    static const char *const json[] = { "\n1",  "\r\n\"</script>\"", "\"\xe2\x80\xa8\"\t", "{\"&\":\n\"\\\\<\"}",
+                                        "[\r]", "\"xxxxxxxxx\"" };
+    size_t len = 0;
+    if (kind == RULE_BINARY) {
+        for (; len < max; len++)
+            out[len] = (char)below(256);
+        return len;
+    }
+    if (kind == RULE_JSON)
+        out[len++] = '[';
+    while (len + 20 < max) {
+        const char *piece = kind == RULE_TEXT ? text[below(HLY_ARRAY_LEN(text))] : json[below(HLY_ARRAY_LEN(json))];
+        if (kind == RULE_JSON && len > 1)
+            out[len++] = ',';
+        memcpy(out + len, piece, strlen(piece));
+        len += strlen(piece);
+    }
+    if (kind == RULE_JSON)
+        out[len++] = ']';
+    return len;
+}
+
+START_TEST(any_message_is_read_back_from_every_form)
+{
+    seed_random();
+    for (int step = 0; step < 2000; step++) {
+        char payload[300];
+        enum rule_payload kind = (enum rule_payload)below(3);
+        size_t len = random_payload(kind, payload, 2 + below(sizeof payload - 2));
+        struct message *m = make("news", payload, len, kind);
+        for (size_t form = 0; form < HLY_ARRAY_LEN(v1_forms); form++) {
+            uint8_t *out;
+            uint32_t bytes = encode(v1_forms[form].form, m, NULL, &out);
+            struct slice object = v1_object(form, out, bytes);
+            check_v1_object(object, m);
+            HOLDS(!has_line_end(object));
+            HOLDS(!v1_forms[form].for_script || is_script_safe(object));
+            free(out);
+        }
+        message_unref(m);
+    }
+}
+END_TEST
+
+/* ---- all forms */
+
+/* limits.message is 256 MB at most; a bound has 32 bits. */
+START_TEST(the_longest_message_has_a_bound)
+{
+    static const struct {
+        char byte;
+        enum wire_form form;
+        uint64_t each; /* bytes that a byte of payload takes */
+    } cases[] = { { '\n', WIRE_SSE, 8 }, { 1, WIRE_WS_V1, 6 }, { '&', WIRE_IFRAME, 6 } };
+    uint32_t len = 256u << 20;
+    struct message *m = message_new("t", 1, NULL, len);
+    if (m == NULL)
+        return;
+    for (size_t i = 0; i < HLY_ARRAY_LEN(cases); i++) {
+        memset(message_payload(m), cases[i].byte, len);
+        uint64_t bound = transport_encoders[cases[i].form].bound(m, NULL);
+        ck_assert_uint_gt(bound, cases[i].each * len);
+        ck_assert_uint_lt(bound, cases[i].each * len + 200);
+    }
+    message_unref(m);
+}
+END_TEST
+
 START_TEST(no_message_is_longer_than_its_bound)
 {
     char name[256], *payload = malloc(70000);
@@ -180,7 +522,7 @@ START_TEST(no_message_is_longer_than_its_bound)
         unsigned newlines = below(3); /* none, some, all */
         for (size_t i = 0; i < len; i++)
             payload[i] = newlines == 2 || (newlines == 1 && below(4) == 0) ? "\r\n"[below(2)] : (char)below(128);
-        struct message *m = make(name, payload, len, below(3) == 0 ? RULE_BINARY : RULE_TEXT);
+        struct message *m = make(name, payload, len, (enum rule_payload)below(3));
         struct feed *f = make_feed(name, step % 2 == 1);
         m->seq = UINT64_MAX - below(1000);
         for (unsigned form = 0; form < WIRE_FORMS; form++) {
@@ -241,10 +583,18 @@ int main(void)
 {
     Suite *s = suite_create("encoders");
     TCase *t = tcase_create("encoders");
+    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, a_websocket_frame_is_a_header_and_the_payload, 0, HLY_ARRAY_LEN(frames));
     tcase_add_loop_test(t, a_message_looks_as_its_protocol_says, 0, HLY_ARRAY_LEN(texts));
     tcase_add_test(t, resp_carries_any_bytes);
     tcase_add_test(t, binary_in_an_event_is_base64);
+    tcase_add_loop_test(t, a_halley_v1_object_is_topic_cursor_and_data, 0, HLY_ARRAY_LEN(v1_data));
+    tcase_add_loop_test(t, a_halley_v1_bound_is_exact_with_the_longest_cursor, 0, HLY_ARRAY_LEN(v1_data));
+    tcase_add_test(t, the_header_of_a_frame_fits_its_object);
+    tcase_add_test(t, a_topic_is_escaped_as_data_is);
+    tcase_add_test(t, a_replayed_message_says_so_last);
+    tcase_add_test(t, any_message_is_read_back_from_every_form);
+    tcase_add_test(t, the_longest_message_has_a_bound);
     tcase_add_test(t, no_message_is_longer_than_its_bound);
     tcase_add_test(t, a_browser_reads_the_payload_out_of_an_event);
     tcase_add_test(t, forms_that_name_the_pattern_are_made_per_feed);

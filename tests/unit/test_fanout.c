@@ -109,9 +109,11 @@ struct fake {
     size_t kept_count;
 };
 
-static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes,
-                       uint64_t first_seq)
+static void on_deliver(struct subscriber *s, const struct delivery *d)
 {
+    const struct chunk_slice *slices = d->slices;
+    uint32_t count = d->count, bytes = d->bytes;
+    uint64_t first_seq = d->first_seq;
     struct fake *f = HLY_CONTAINER_OF(s, struct fake, sub);
     uint32_t sum = 0;
     if (count == 0) {
@@ -129,9 +131,9 @@ static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, u
         buf_append(&f->bytes, slices[i].chunk->data + slices[i].off, slices[i].len);
         sum += slices[i].len;
     }
-    HOLDS(sum == bytes);
+    HOLDS(sum == bytes && d->last_seq >= first_seq && slices[0].seq == first_seq);
     if (f->falls_behind)
-        HOLDS(catchup_start(s, first_seq - 1, true, CATCHUP_LAST_NONE) == 0);
+        HOLDS(catchup_fall_behind(s, first_seq) == 0);
     if (!f->keeps)
         return;
     f->kept = realloc(f->kept, (f->kept_count + count) * sizeof *f->kept);
@@ -214,7 +216,7 @@ static void setup(void)
     struct hub_limits limits = { .topics = 100000, .patterns = 100000, .inbox_bytes = 1u << 30 };
     rules = rules_new(&everything, 1);
     hub = hub_new(&limits, rules, 1, "k3f9abcd");
-    ck_assert_int_eq(sub_table_init(&table, hub, 0, encoders), 0);
+    ck_assert_int_eq(sub_table_init(&table, hub, 0, encoders, &pool), 0);
     fanout = fanout_new(&table, &pool);
     ck_assert_ptr_nonnull(fanout);
 }

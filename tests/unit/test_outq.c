@@ -8,7 +8,7 @@ static struct outq *q;
 static void setup(void)
 {
     pool = (struct chunk_pool){ 0 };
-    q = outq_new();
+    q = outq_new(NULL);
     ck_assert_ptr_nonnull(q);
 }
 
@@ -31,7 +31,7 @@ static struct chunk *shared(const char *bytes)
 
 static void push(struct chunk *c, uint32_t off, uint32_t len)
 {
-    HOLDS(outq_push(q, (struct chunk_slice){ c, off, len }) == 0);
+    HOLDS(outq_push(q, (struct chunk_slice){ c, off, len, 0 }) == 0);
 }
 
 static void append(const char *bytes)
@@ -270,6 +270,95 @@ START_TEST(any_sequence_is_as_in_a_plain_string)
 }
 END_TEST
 
+static void push_message(struct chunk *c, uint32_t off, uint32_t len, uint64_t seq)
+{
+    HOLDS(outq_push(q, (struct chunk_slice){ c, off, len, seq }) == 0);
+}
+
+START_TEST(messages_stay_apart_and_are_written_together)
+{
+    struct chunk *c = shared("onetwothree");
+    push_message(c, 0, 3, 1);
+    push_message(c, 3, 3, 2);
+    push_message(c, 6, 5, 5);
+    ck_assert_uint_eq(parts(), 1);
+    assert_content("onetwothree");
+    ck_assert_uint_eq(outq_cut(q, &pool), 1);
+    assert_content("");
+    chunk_unref(c);
+}
+END_TEST
+
+START_TEST(a_cut_leaves_replies_and_the_message_that_is_begun)
+{
+    static const struct {
+        const char *name;
+        size_t written;
+        bool set_begun;
+        uint64_t want_seq;
+        const char *want;
+    } cases[] = {
+        { "nothing is written", 0, false, 1, "<pong><pong>" },
+        { "the first is begun", 1, false, 2, "ne<pong><pong>" },
+        { "the first was begun before it was queued", 0, true, 2, "one<pong><pong>" },
+        { "the first is written", 3, false, 2, "<pong><pong>" },
+        { "a reply is begun", 4, false, 2, "pong><pong>" },
+        { "the second is begun", 10, false, 5, "wo<pong>" },
+        { "only the last is left, and begun", 19, false, 0, "hree" },
+    };
+    for (size_t i = 0; i < HLY_ARRAY_LEN(cases); i++) {
+        struct chunk *c = shared("onetwothree");
+        outq_free(q);
+        q = outq_new(NULL);
+        push_message(c, 0, 3, 1);
+        if (cases[i].set_begun)
+            outq_set_begun(q);
+        append("<pong>");
+        push_message(c, 3, 3, 2);
+        append("<pong>");
+        push_message(c, 6, 5, 5);
+        chunk_unref(c);
+        outq_consume(q, cases[i].written);
+        uint64_t seq = outq_cut(q, &pool);
+        ck_assert_msg(seq == cases[i].want_seq, "%s: cut from %" PRIu64, cases[i].name, seq);
+        assert_content(cases[i].want);
+        ck_assert_uint_eq(outq_bytes(q), strlen(cases[i].want));
+        append("!"); /* it goes on */
+        push_message(c = shared("six"), 0, 3, 6);
+        chunk_unref(c);
+        ck_assert_uint_eq(outq_bytes(q), strlen(cases[i].want) + 4);
+        ck_assert_uint_eq(outq_cut(q, &pool), 6);
+    }
+}
+END_TEST
+
+START_TEST(the_rest_of_a_message_keeps_no_shared_chunk)
+{
+    struct chunk *c = shared("onetwothree");
+    push_message(c, 0, 3, 1);
+    push_message(c, 3, 3, 2);
+    outq_consume(q, 1);
+    ck_assert_uint_eq(outq_cut(q, &pool), 2);
+    ck_assert_uint_eq(c->refs, 1);
+    chunk_unref(c);
+    assert_content("ne");
+    ck_assert_uint_lt(pool.live_bytes, 1000);
+}
+END_TEST
+
+START_TEST(a_queue_leaves_its_list_when_it_ends)
+{
+    struct list head;
+    int owner;
+    list_init(&head);
+    struct outq *mine = outq_new(&owner);
+    list_push(&head, outq_node(mine));
+    ck_assert_ptr_eq(outq_owner_of(head.next), &owner);
+    outq_free(mine);
+    ck_assert(list_is_empty(&head));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("outq");
@@ -284,6 +373,10 @@ int main(void)
     tcase_add_test(t, a_long_copy_is_cut_into_standard_chunks);
     tcase_add_test(t, no_more_parts_are_given_than_asked_for);
     tcase_add_test(t, a_queue_that_ends_lets_go_of_everything);
+    tcase_add_test(t, messages_stay_apart_and_are_written_together);
+    tcase_add_test(t, a_cut_leaves_replies_and_the_message_that_is_begun);
+    tcase_add_test(t, the_rest_of_a_message_keeps_no_shared_chunk);
+    tcase_add_test(t, a_queue_leaves_its_list_when_it_ends);
     tcase_add_test(t, any_sequence_is_as_in_a_plain_string);
     suite_add_tcase(s, t);
     return run_suite(s);

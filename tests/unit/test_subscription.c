@@ -11,14 +11,10 @@ static struct rules *rules;
 static struct hub *hub;
 static struct sub_table table;
 
-static void on_deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes,
-                       uint64_t first_seq)
+static void on_deliver(struct subscriber *s, const struct delivery *d)
 {
-    (void)first_seq;
     (void)s;
-    (void)slices;
-    (void)count;
-    (void)bytes;
+    (void)d;
     ck_abort_msg("nothing is delivered here");
 }
 
@@ -33,7 +29,7 @@ static void start(uint64_t max_topics, uint64_t max_patterns)
     };
     rules = rules_new(&everything, 1);
     hub = hub_new(&limits, rules, REACTOR + 1, "k3f9abcd");
-    ck_assert_int_eq(sub_table_init(&table, hub, REACTOR, encoders), 0);
+    ck_assert_int_eq(sub_table_init(&table, hub, REACTOR, encoders, NULL), 0);
 }
 
 static void stop(void)

@@ -1,3 +1,4 @@
+#include "core/reading.h"
 #include "transport/wish.h"
 
 #include <stdio.h>
@@ -15,13 +16,10 @@ static struct sub_table table;
 static struct subscriber subscriber;
 static struct opening_seqs seqs;
 
-static void deliver(struct subscriber *s, const struct chunk_slice *slices, uint32_t count, uint32_t bytes, uint64_t first_seq)
+static void deliver(struct subscriber *s, const struct delivery *d)
 {
     (void)s;
-    (void)slices;
-    (void)count;
-    (void)bytes;
-    (void)first_seq;
+    (void)d;
 }
 
 static const struct subscriber_ops ops = { .deliver = deliver };
@@ -49,7 +47,7 @@ static void setup(void)
     const struct hub_limits limits = { .topics = 10, .patterns = 10, .history_bytes = 1u << 20, .inbox_bytes = 1u << 20 };
     rules = rules_new(&rule, 1);
     hub = hub_new(&limits, rules, 1, EPOCH);
-    ck_assert_int_eq(sub_table_init(&table, hub, 0, transport_encoders), 0);
+    ck_assert_int_eq(sub_table_init(&table, hub, 0, transport_encoders, NULL), 0);
     subscriber_init(&subscriber, &table, &ops, WIRE_SSE);
     publish("a");
     seqs.first = subscribe_to("a");
@@ -68,7 +66,7 @@ static void teardown(void)
 
 static uint64_t begin(const char *epoch, uint64_t after, struct opening_seqs at)
 {
-    struct wish w = { .last = CATCHUP_LAST_NONE, .has_after = true };
+    struct wish w = { .last = READING_LAST_NONE, .has_after = true };
     uint64_t seq = 0;
     snprintf(w.after.epoch, sizeof w.after.epoch, "%s", epoch);
     w.after.seq = after;
@@ -78,7 +76,7 @@ static uint64_t begin(const char *epoch, uint64_t after, struct opening_seqs at)
 
 START_TEST(from_now_on_is_from_the_first_subscription) /* what the first has waiting must come after what it is promised */
 {
-    struct wish w = { .last = CATCHUP_LAST_NONE };
+    struct wish w = { .last = READING_LAST_NONE };
     uint64_t seq = 0;
     ck_assert_int_eq(wish_begin(&w, &subscriber, seqs, &seq), 0);
     ck_assert_uint_eq(seq, seqs.first);

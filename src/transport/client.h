@@ -1,0 +1,50 @@
+/* Who is on the other side of a public connection: its id, and what it may do.
+ *
+ * The id is what `hello` tells, what POST /command names, and what backends disconnect by. It cannot be guessed: whoever knows it may
+ * speak for the connection. */
+#ifndef HALLEY_TRANSPORT_CLIENT_H
+#define HALLEY_TRANSPORT_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "auth/token.h"
+#include "base/slice.h"
+#include "core/rules.h"
+#include "transport/reactor.h"
+
+#define CLIENT_ID_BYTES 40 /* of its text, at most, without a NUL: NODE.REACTOR.RANDOM, letters and digits */
+
+struct client { /* embedded in a subscriber's or session's struct */
+    uint8_t random[16];
+    uint8_t reactor;     /* which one has it */
+    struct token *token; /* who it is; a reference, or NULL: nobody in particular */
+};
+
+void client_init(struct client *c, const struct reactor *r);
+void client_done(struct client *c); /* lets go of the token; all zero is fine */
+
+/* It is who the token says. Takes a reference of its own. */
+void client_set_token(struct client *c, struct token *token);
+
+/* Milliseconds until its token expires, 0: it has; UINT64_MAX: it never does. */
+uint64_t client_expires_in_ms(const struct client *c, uint64_t wall_ms);
+
+/* Write its id, and a NUL: room for CLIENT_ID_BYTES + 1. Returns its length. */
+size_t client_format_id(const struct client *c, const struct server_view *server, char *out);
+
+/* Read an id. Returns 0, -EINVAL (no id at all), or -ENOENT (of another node or another run of this server). */
+int client_parse_id(struct slice text, const struct server_view *server, struct client *ret);
+
+static inline bool client_is_same(const struct client *a, const struct client *b)
+{
+    return a->reactor == b->reactor && memcmp(a->random, b->random, sizeof a->random) == 0;
+}
+
+/* What it may do, for rules_allow(). Lives as long as its token is this one. */
+const struct rule_client *client_rights(const struct client *c, enum rule_action action);
+/* The same for a request that has no client of its own: token as http_token() gives it. */
+const struct rule_client *client_rights_of(const struct token *token, enum rule_action action);
+
+#endif

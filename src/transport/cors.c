@@ -1,0 +1,32 @@
+#include "transport/cors.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#define REQUEST_HEADERS "Authorization, Cache-Control, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID"
+#define PREFLIGHT_AGE_S "86400" /* what we allow changes with the config alone; browsers cut it to two hours or a day */
+
+const char *cors_headers(char out[CORS_HEADERS_MAX], struct slice origin)
+{
+    static const char vary[] = "Vary: Origin\r\n";
+    assert(origin.len <= CORS_ORIGIN_MAX);
+    if (origin.ptr == NULL)
+        snprintf(out, CORS_HEADERS_MAX, "%s", vary);
+    else
+        snprintf(out, CORS_HEADERS_MAX,
+                 "%sAccess-Control-Allow-Origin: %.*s\r\nAccess-Control-Expose-Headers: ETag, Retry-After\r\n", vary, (int)origin.len,
+                 origin.ptr);
+    return out;
+}
+
+void cors_preflight(struct http_client *h, struct slice origin, const char *allow, const char *method)
+{
+    char headers[CORS_HEADERS_MAX], extra[2 * CORS_HEADERS_MAX];
+    int n = snprintf(extra, sizeof extra, "Allow: %s\r\n%s", allow, cors_headers(headers, origin));
+    if (origin.ptr != NULL)
+        snprintf(extra + n, sizeof extra - (size_t)n,
+                 "Access-Control-Allow-Methods: %s\r\nAccess-Control-Allow-Headers: " REQUEST_HEADERS
+                 "\r\nAccess-Control-Max-Age: " PREFLIGHT_AGE_S "\r\n",
+                 method);
+    http_reply(h, 204, NULL, NULL, 0, extra);
+}
