@@ -34,6 +34,8 @@
       "iat is a number, not a string, and in seconds, not in milliseconds (RFC 7519 2).") \
     X(EXPIRED, "expired", "the token has expired", \
       "The client has to get a new one; if all expire at once, compare the clocks.") \
+    X(REVOKED, "revoked", "the token has been revoked", \
+      "A backend revoked it, or all that its user had by then (REVOKE, POST /revoke).") \
     X(NOT_YET, "not_yet", "the token is not valid yet", \
       "Its nbf lies in the future: compare the issuer's clock with this one.") \
     X(FUTURE, "future", "the token was issued in the future", \

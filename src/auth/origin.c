@@ -42,17 +42,32 @@ static bool is_subdomain(struct slice origin, struct slice entry)
     return same(end, tail) && is_host_name(origin.ptr + scheme, origin.len - scheme - tail.len);
 }
 
+static bool is_null(struct slice origin)
+{
+    return origin.len == 4 && memcmp(origin.ptr, "null", 4) == 0;
+}
+
+bool origin_is_own(struct slice origin, struct slice host)
+{
+    struct slice mine = origin.ptr == NULL ? origin : authority(origin);
+    return mine.ptr != NULL && host.len > 0 && same(mine, host);
+}
+
+bool origin_is_named(struct slice origin, const struct slice *list, size_t count)
+{
+    for (size_t i = 0; i < count && origin.ptr != NULL && !is_null(origin); i++)
+        if (same(origin, list[i]) || is_subdomain(origin, list[i]))
+            return memmem(origin.ptr, origin.len, "://", 3) != NULL; /* a header may say `*`, a page has a scheme and a host */
+    return false;
+}
+
 bool origin_is_allowed(struct slice origin, struct slice host, const struct slice *list, size_t count)
 {
-    if (origin.ptr == NULL)
-        return true;
-    struct slice mine = authority(origin);
-    if (mine.ptr != NULL && host.len > 0 && same(mine, host))
+    if (origin.ptr == NULL || origin_is_own(origin, host))
         return true;
     for (size_t i = 0; i < count; i++) {
         bool is_any = list[i].len == 1 && list[i].ptr[0] == '*';
-        bool is_null = origin.len == 4 && memcmp(origin.ptr, "null", 4) == 0;
-        if ((is_any && !is_null) || same(origin, list[i]) || is_subdomain(origin, list[i]))
+        if ((is_any && !is_null(origin)) || same(origin, list[i]) || is_subdomain(origin, list[i]))
             return true;
     }
     return false;

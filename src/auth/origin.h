@@ -12,4 +12,10 @@
  * which stands for every subdomain, not for example.com itself. Scheme and host compare without case. */
 bool origin_is_allowed(struct slice origin, struct slice host, const struct slice *list, size_t count);
 
+/* Is this origin in the list by its name, or as a subdomain of one? What `*` and `null` let in is nobody in particular: any page can be that. */
+bool origin_is_named(struct slice origin, const struct slice *list, size_t count);
+
+/* Is it an origin of the same host and port as the request's Host? */
+bool origin_is_own(struct slice origin, struct slice host);
+
 #endif

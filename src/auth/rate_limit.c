@@ -49,3 +49,27 @@ bool rate_limit_take(struct rate_limit *l, uint64_t now_ms, uint32_t n, uint64_t
     *ret_retry_ms = ((uint64_t)(needed - l->level_milli) + l->per_s - 1) / l->per_s;
     return false;
 }
+
+uint64_t rate_limit_spend(struct rate_limit *l, uint64_t now_ms, uint32_t n)
+{
+    if (l->per_s == 0)
+        return 0;
+    fill(l, now_ms);
+    l->level_milli -= (int64_t)n * 1000;
+    return l->level_milli >= 1000 ? 0 : ((uint64_t)(1000 - l->level_milli) + l->per_s - 1) / l->per_s;
+}
+
+void rate_limit_undo(struct rate_limit *l, uint32_t n)
+{
+    if (l->per_s == 0)
+        return;
+    l->level_milli += (int64_t)n * 1000;
+    if (l->level_milli > full(l))
+        l->level_milli = full(l);
+}
+
+bool rate_limit_is_full(struct rate_limit *l, uint64_t now_ms)
+{
+    fill(l, now_ms);
+    return l->per_s == 0 || l->level_milli == full(l);
+}

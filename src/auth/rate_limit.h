@@ -27,4 +27,14 @@ void rate_limit_change(struct rate_limit *l, uint32_t per_s, uint32_t burst, uin
  * larger than the burst passes, and its sender waits the longer for the next. Time that goes back counts as standing still. */
 bool rate_limit_take(struct rate_limit *l, uint64_t now_ms, uint32_t n, uint64_t *ret_retry_ms);
 
+/* Take n whether they are there or not, and owe what is missing: for whoever cannot refuse, but can wait. Returns the milliseconds until
+ * one could be taken again, 0: at once. */
+uint64_t rate_limit_spend(struct rate_limit *l, uint64_t now_ms, uint32_t n);
+
+/* Give back what has just been taken. */
+void rate_limit_undo(struct rate_limit *l, uint32_t n);
+
+/* Is the bucket as if nothing had ever been taken? */
+bool rate_limit_is_full(struct rate_limit *l, uint64_t now_ms);
+
 #endif

@@ -162,6 +162,13 @@ struct token *token_ref(struct token *t)
     return t;
 }
 
+uint64_t token_expires_in_ms(const struct token *t, uint64_t wall_ms)
+{
+    if (t == NULL || t->expires_ms == 0)
+        return UINT64_MAX;
+    return t->expires_ms > wall_ms ? t->expires_ms - wall_ms : 0;
+}
+
 struct token *token_unref(struct token *t)
 {
     if (t != NULL && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1)

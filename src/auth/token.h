@@ -39,6 +39,9 @@ enum jwt_error token_new(const json_t *claims, uint64_t expires_ms, uint64_t iss
 struct token *token_ref(struct token *t);
 struct token *token_unref(struct token *t); /* NULL in, NULL out */
 
+/* Milliseconds until it expires, 0: it has; UINT64_MAX: it never does, or there is none (NULL). */
+uint64_t token_expires_in_ms(const struct token *t, uint64_t wall_ms);
+
 static inline void token_unrefp(struct token **t)
 {
     *t = token_unref(*t);

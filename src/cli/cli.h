@@ -54,6 +54,12 @@ struct cli {
     uint64_t last;   /* the newest so many; 0: not asked for */
     uint64_t limit;  /* so many at most; 0: as the command has it */
     bool slow;       /* only clients who are behind */
+    const char *user;       /* only clients of this subject; this and the next: NULL if not given */
+    const char *connection; /* an id */
+    const char *topic;      /* a pattern */
+    const char *reason;
+    const char *token_id;   /* a jti */
+    uint64_t seconds;       /* 0: not given */
     struct cli_token token;
 };
 
@@ -74,6 +80,9 @@ extern const struct cli_command cmd_sub;
 extern const struct cli_command cmd_topics;
 extern const struct cli_command cmd_history;
 extern const struct cli_command cmd_clients;
+extern const struct cli_command cmd_presence;
+extern const struct cli_command cmd_disconnect;
+extern const struct cli_command cmd_revoke;
 extern const struct cli_command cmd_stats;
 extern const struct cli_command cmd_token;
 

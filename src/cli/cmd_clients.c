@@ -66,6 +66,10 @@ static enum cli_exit fetch_page(const struct cli *cli, const char *from, json_t 
         buf_str(&target, "&from=");
         http_escape(&target, from);
     }
+    if (cli->user != NULL) {
+        buf_str(&target, "&user=");
+        http_escape(&target, cli->user);
+    }
     buf_append(&target, "", 1);
     if (target.failed) {
         cli_error("out of memory");
@@ -102,7 +106,7 @@ static enum cli_exit run(const struct cli *cli)
     } while (from != NULL && cli_flush());
     json_decref(page);
     if (l.printed == 0)
-        cli_note(cli, cli->slow ? "nobody is behind" : "nobody is connected");
+        cli_note(cli, cli->slow ? "nobody is behind" : cli->user != NULL ? "this user is not connected" : "nobody is connected");
     return CLI_DONE;
 }
 
@@ -115,14 +119,15 @@ const struct cli_command cmd_clients = {
             "take what was sent and read on from history, how many messages behind they are.\n"
             "\n"
             "Options:\n"
-            "      --slow     only those who are behind\n"
-            "      --json     print each client as one line of JSON\n"
-            "  -q, --quiet    print clients and errors only\n"
+            "      --slow       only those who are behind\n"
+            "      --user SUB   only those of this user: the subject of their token\n"
+            "      --json       print each client as one line of JSON\n"
+            "  -q, --quiet      print clients and errors only\n"
             "\n"
             "Examples:\n"
             "  halley clients\n"
             "  halley clients --slow --json | jq -r .address\n",
-    .options = "jqvS",
+    .options = "jqvSU",
     .min_args = 0,
     .max_args = 0,
     .run = run,

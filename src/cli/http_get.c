@@ -80,14 +80,15 @@ void http_escape(struct buf *out, const char *text)
     }
 }
 
-static int send_request(int fd, const struct endpoint *e, const char *target, struct endpoint_error *ret_error)
+static int send_request(int fd, const struct endpoint *e, const char *method, const char *target, struct endpoint_error *ret_error)
 {
     char key[1024];
     int r = endpoint_read_key(e, key, sizeof key, ret_error);
     if (r < 0)
         return r;
     HLY_CLEANUP(buf_done) struct buf request = { 0 };
-    buf_printf(&request, "GET %s HTTP/1.0\r\nHost: halley\r\nAccept: application/json\r\n", target);
+    buf_printf(&request, "%s %s HTTP/1.0\r\nHost: halley\r\nAccept: application/json\r\n%s", method, target,
+               strcmp(method, "POST") == 0 ? "Content-Length: 0\r\n" : "");
     if (key[0] != '\0')
         buf_printf(&request, "Authorization: Bearer %s\r\n", key);
     buf_str(&request, "\r\n");
@@ -140,7 +141,7 @@ static void describe_failure(const struct endpoint *e, int error, const struct b
         snprintf(ret_error->text, sizeof ret_error->text, "no answer from %s: %s", name, strerror(error));
 }
 
-static int exchange(const struct endpoint *e, const char *target, struct buf *in, struct http_answer *ret_answer,
+static int exchange(const struct endpoint *e, const char *method, const char *target, struct buf *in, struct http_answer *ret_answer,
                     struct endpoint_error *ret_error)
 {
     HLY_CLEANUP(fd_closep) int fd = -1;
@@ -148,7 +149,7 @@ static int exchange(const struct endpoint *e, const char *target, struct buf *in
     if (r < 0)
         return r;
     ret_error->text[0] = '\0';
-    r = send_request(fd, e, target, ret_error);
+    r = send_request(fd, e, method, target, ret_error);
     if (r == 0 || r == -EPIPE) /* refused early: the answer may be there all the same */
         r = receive_answer(fd, in, ret_answer);
     if (r < 0 && ret_error->text[0] == '\0')
@@ -173,11 +174,11 @@ static void describe_refusal(const struct http_answer *answer, struct endpoint_e
     json_decref(o);
 }
 
-int http_get(const struct endpoint *e, const char *target, struct buf *ret_body, struct endpoint_error *ret_error)
+static int fetch(const struct endpoint *e, const char *method, const char *target, struct buf *ret_body, struct endpoint_error *ret_error)
 {
     HLY_CLEANUP(buf_done) struct buf in = { 0 };
     struct http_answer answer = { 0 };
-    int r = exchange(e, target, &in, &answer, ret_error);
+    int r = exchange(e, method, target, &in, &answer, ret_error);
     if (r < 0)
         return r;
     if (answer.status != 200) {
@@ -190,4 +191,14 @@ int http_get(const struct endpoint *e, const char *target, struct buf *ret_body,
         return -ENOMEM;
     ret_body->len--;
     return 0;
+}
+
+int http_get(const struct endpoint *e, const char *target, struct buf *ret_body, struct endpoint_error *ret_error)
+{
+    return fetch(e, "GET", target, ret_body, ret_error);
+}
+
+int http_post(const struct endpoint *e, const char *target, struct buf *ret_body, struct endpoint_error *ret_error)
+{
+    return fetch(e, "POST", target, ret_body, ret_error);
 }

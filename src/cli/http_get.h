@@ -24,6 +24,9 @@ int http_answer_parse(const void *data, size_t len, bool is_end, struct http_ans
  * could not be reached or did not answer. ret_body is initialised by the caller, who also calls buf_done(). */
 int http_get(const struct endpoint *e, const char *target, struct buf *ret_body, struct endpoint_error *ret_error);
 
+/* The same with POST and no body: for commands whose arguments are in the query. */
+int http_post(const struct endpoint *e, const char *target, struct buf *ret_body, struct endpoint_error *ret_error);
+
 /* Append text with every byte but the unreserved ones as %XX (RFC 3986 2.3). */
 void http_escape(struct buf *out, const char *text);
 

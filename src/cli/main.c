@@ -15,7 +15,8 @@
 #include "cli/terminal.h"
 
 static const struct cli_command *const commands[] = { &cmd_pub,     &cmd_sub,     &cmd_topics,
-                                                   &cmd_history, &cmd_clients, &cmd_stats,
+                                                   &cmd_history, &cmd_clients, &cmd_presence,
+                                                   &cmd_disconnect, &cmd_revoke, &cmd_stats,
                                                    &cmd_token };
 
 /* The short name is the option's identity; those without a short form on the command line have a letter here all the
@@ -33,6 +34,9 @@ static const struct option options[] = {
     { "subscribe", required_argument, NULL, 'b' }, { "publish", required_argument, NULL, 'p' },
     { "auto", required_argument, NULL, 't' },   { "info", required_argument, NULL, 'f' },
     { "expires", required_argument, NULL, 'e' }, { "iss", required_argument, NULL, 'I' },
+    { "user", required_argument, NULL, 'U' },   { "connection", required_argument, NULL, 'C' },
+    { "topic", required_argument, NULL, 'O' },  { "reason", required_argument, NULL, 'R' },
+    { "token", required_argument, NULL, 'T' },  { "for", required_argument, NULL, 'F' },
     { "aud", required_argument, NULL, 'd' },    { "show", required_argument, NULL, 'w' },
     { 0 },
 };
@@ -116,8 +120,8 @@ static void print_overview(FILE *out)
     fprintf(out, "%shalley%s speaks to the push server halleyd as a backend does.\n\n", bold, plain);
     fprintf(out, "Usage: halley COMMAND [OPTIONS] [ARGUMENTS]\n\nCommands:\n");
     for (size_t i = 0; i < HLY_ARRAY_LEN(commands); i++)
-        fprintf(out, "  %s%-7s%s %-16s %s\n", bold, commands[i]->name, plain, commands[i]->args, commands[i]->summary);
-    fprintf(out, "  %s%-7s%s %-16s %s\n\n%s\n", bold, "help", plain, "[COMMAND]", "explain a command", common_help);
+        fprintf(out, "  %s%-10s%s %-16s %s\n", bold, commands[i]->name, plain, commands[i]->args, commands[i]->summary);
+    fprintf(out, "  %s%-10s%s %-16s %s\n\n%s\n", bold, "help", plain, "[COMMAND]", "explain a command", common_help);
     fprintf(out, "  -h, --help           this, or with a command what it does\n"
                  "  -V, --version        the version\n\n"
                  "Exit codes: 0 done, 1 refused by the server, 2 wrong usage, 3 cannot connect.\n");
@@ -285,6 +289,23 @@ static bool take_option(struct command_line *line, int letter, const char *value
     case 'S':
         line->cli.slow = true;
         break;
+    case 'U':
+        line->cli.user = value;
+        break;
+    case 'C':
+        line->cli.connection = value;
+        break;
+    case 'O':
+        line->cli.topic = value;
+        break;
+    case 'R':
+        line->cli.reason = value;
+        break;
+    case 'T':
+        line->cli.token_id = value;
+        break;
+    case 'F':
+        return take_number("for", value, &line->cli.seconds);
     case 'j':
         line->cli.json = true;
         break;

@@ -10,6 +10,8 @@ struct catchup {
     struct subscriber *subscriber;
     bool is_slow;        /* it is behind because it could not take what there was: on_slow holds */
     bool floor_is_known; /* since it last could take something */
+    bool gap_is_told;    /* and nothing has followed it: what is missing besides is in the same gap */
+    enum gap_reason gap_reason;
 };
 
 static const struct reading_ops catchup_ops;
@@ -72,6 +74,8 @@ int catchup_go_back(struct subscriber *s, uint64_t first_seq)
     if (c == NULL)
         return catchup_fall_behind(s, first_seq);
     c->is_slow = true;
+    c->gap_is_told = false; /* what it was told comes after what it has lost now */
+    c->floor_is_known = false; /* it was looked for down to where it was then */
     if (c->reading.reader.pos >= first_seq)
         c->reading.reader = (struct hub_reader){ .pos = first_seq - 1 }; /* losses that it was told of may be told once more */
     return 0;
@@ -101,11 +105,8 @@ uint64_t catchup_position(const struct subscriber *s)
 
 static bool is_full(struct reading *r)
 {
-    struct catchup *c = HLY_CONTAINER_OF(r, struct catchup, reading);
-    if (!c->subscriber->ops->is_full(c->subscriber))
-        return false;
-    c->is_slow = true;
-    return true;
+    const struct catchup *c = HLY_CONTAINER_OF(r, struct catchup, reading);
+    return c->subscriber->ops->is_full(c->subscriber); /* a burst that waits for the kernel makes nobody slow who comes back */
 }
 
 /* It has everything. */
@@ -176,10 +177,15 @@ static bool hand_over(struct subscriber *s, const struct take *take)
     return true;
 }
 
-static bool tell_gap(struct subscriber *s, const struct reading_slice *slice, const struct take *take)
+static bool tell_gap(struct catchup *c, const struct reading_slice *slice, const struct take *take)
 {
+    struct subscriber *s = c->subscriber;
     enum gap_reason reason = slice->is_gap ? slice->reason : take->is_dropped ? GAP_DROPPED : GAP_CONFLATED;
     s->table->skipped += slice->count - take->count;
+    if (c->gap_is_told && c->gap_reason == reason)
+        return true;
+    c->gap_is_told = true;
+    c->gap_reason = reason;
     return s->ops->on_gap(s, slice->before.pos, reason);
 }
 
@@ -195,7 +201,9 @@ static bool on_slice(struct reading *r, const struct reading_slice *slice)
         return true;
     }
     choose(c, slice, &take);
-    bool goes_on = !(slice->is_gap || take.is_dropped || take.is_conflated) || tell_gap(s, slice, &take);
+    bool goes_on = !(slice->is_gap || take.is_dropped || take.is_conflated) || tell_gap(c, slice, &take);
+    if (take.count > 0)
+        c->gap_is_told = false;
     if (goes_on && take.count > 0 && !hand_over(s, &take))
         goes_on = s->ops->on_gap(s, slice->before.pos, GAP_MEMORY);
     if (!goes_on)

@@ -12,6 +12,7 @@
 struct run { /* what one feed's subscribers of one form get of this batch */
     struct chunk_slice *slices;
     struct delivery delivery;
+    uint32_t messages;
     bool is_built;
 };
 
@@ -222,6 +223,9 @@ static bool encode(struct fanout *f, enum wire_form form, size_t message, struct
     const struct wire_encoder *e = &f->table->encoders[form];
     const struct feed *feed = t->feed;
     struct chunk_slice *place = wire_place(f, form, message, t);
+    *ret = (struct chunk_slice){ 0 };
+    if (f->messages[message]->kind != MESSAGE_DATA && !e->carries_presence)
+        return true; /* nothing is to be sent */
     if (place == NULL)
         return false;
     if (place->chunk != NULL) {
@@ -256,6 +260,8 @@ static uint32_t slices_add(struct chunk_slice *list, uint32_t count, struct chun
 /* Add one message, already encoded, to a delivery whose slices are `list`. */
 static void delivery_add(struct delivery *d, struct chunk_slice *list, struct chunk_slice s, const struct message *m)
 {
+    if (s.len == 0)
+        return;
     if (d->count == 0)
         d->first_seq = m->seq;
     d->last_seq = m->seq;
@@ -269,14 +275,16 @@ static bool run_build(struct fanout *f, struct touched *t, enum wire_form form)
     struct run *run = &t->runs[form];
     if (run->slices == NULL && (run->slices = pool_take(&f->slices, t->messages)) == NULL)
         return false;
+    run->messages = 0;
     run->delivery = (struct delivery){ .slices = run->slices }; /* it may have run out of memory midway before */
     for (size_t w = 0; w < WORDS; w++) {
         for (uint64_t bits = t->has[w]; bits != 0; bits &= bits - 1) {
             struct chunk_slice s;
             size_t message = w * 64 + (size_t)__builtin_ctzll(bits);
-            if (!encode(f, form, message, t, &s))
-                return false;
+            if (!encode(f, form, message, t, &s) || s.len > UINT32_MAX - run->delivery.bytes)
+                return false; /* no room, or more than one delivery can say: they read it from history */
             delivery_add(&run->delivery, run->slices, s, f->messages[message]);
+            run->messages += s.len > 0;
         }
     }
     run->is_built = true;
@@ -334,7 +342,9 @@ static void walk(struct fanout *f, struct touched *t)
             lost(f, s, first_seq);
             continue;
         }
-        f->deliveries += t->messages;
+        if (run->delivery.count == 0)
+            continue; /* this form has no word for any of it */
+        f->deliveries += run->messages;
         s->ops->deliver(s, &run->delivery);
     }
 }
@@ -356,7 +366,7 @@ static bool merge_add(struct fanout *f, struct merge *g, size_t message, struct 
         g->delivery = (struct delivery){ .slices = f->merged };
     }
     delivery_add(&g->delivery, f->merged, slice, f->messages[message]);
-    f->deliveries++;
+    f->deliveries += slice.len > 0;
     return true;
 }
 

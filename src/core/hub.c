@@ -160,7 +160,7 @@ static int hub_publish_locked(struct hub *hub, struct message *m, struct slice k
     struct topic *t = hub_topic_find(hub, m->bytes, m->topic_len, m->topic_hash);
     const struct rule *rule = NULL;
     int r = -ENOMEM;
-    if (t == NULL && (rule = rules_find(hub->rules, m->bytes, m->topic_len))->history > 0 &&
+    if (t == NULL && m->kind == MESSAGE_DATA && (rule = rules_find(hub->rules, m->bytes, m->topic_len))->history > 0 &&
         (t = hub_topic_get(hub, m->bytes, m->topic_len, m->topic_hash, &r)) == NULL)
         return r;
     struct hub_pattern takers;
@@ -170,7 +170,9 @@ static int hub_publish_locked(struct hub *hub, struct message *m, struct slice k
         goto err1;
     m->seq = ++hub->head;
     hub->stats.published++;
-    if (t != NULL) {
+    if (m->kind != MESSAGE_DATA) {
+        /* nothing is kept, and nothing that is kept is missing */
+    } else if (t != NULL) {
         hub_keep(hub, t, m);
         hub_topic_release(hub, t); /* it may have kept nothing, and have nobody */
     } else {
@@ -255,37 +257,51 @@ static int hub_pattern_get(struct hub *hub, const char *name, size_t len, struct
     return 0;
 }
 
-static int hub_subscribe_locked(struct hub *hub, struct slice name, bool is_pattern, uint64_t hash, uint64_t reactor_bit)
+static int hub_subscribe_locked(struct hub *hub, struct slice name, bool is_pattern, uint64_t hash, uint64_t reactor_bit,
+                                uint64_t *ret_count)
 {
     int r = 0;
     if (is_pattern) {
         struct hub_pattern *p;
         if ((r = hub_pattern_get(hub, name.ptr, name.len, &p)) < 0)
             return r;
-        p->subscribers++;
+        *ret_count = ++p->subscribers;
         p->reactors |= reactor_bit;
     } else {
         struct topic *t = hub_topic_get(hub, name.ptr, name.len, hash, &r);
         if (t == NULL)
             return r;
-        t->subscribers++;
+        *ret_count = ++t->subscribers;
         t->reactors |= reactor_bit;
     }
     hub->stats.subscriptions++;
     return 0;
 }
 
-int hub_subscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_first, uint64_t *ret_seq)
+int hub_subscribe_told(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_first, uint64_t *ret_seq, bool *ret_occupied)
 {
-    uint64_t hash = hash_bytes(name.ptr, name.len);
+    uint64_t hash = hash_bytes(name.ptr, name.len), count = 0;
     hub_lock(hub);
-    int r = hub_subscribe_locked(hub, name, is_pattern, hash, is_first ? 1ull << reactor : 0);
+    int r = hub_subscribe_locked(hub, name, is_pattern, hash, is_first ? 1ull << reactor : 0, &count);
     *ret_seq = hub->head;
     hub_unlock(hub);
+    *ret_occupied = r == 0 && count == 1;
     return r;
 }
 
+int hub_subscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_first, uint64_t *ret_seq)
+{
+    bool occupied;
+    return hub_subscribe_told(hub, name, is_pattern, reactor, is_first, ret_seq, &occupied);
+}
+
 void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_last)
+{
+    bool vacated;
+    hub_unsubscribe_told(hub, name, is_pattern, reactor, is_last, &vacated);
+}
+
+void hub_unsubscribe_told(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_last, bool *ret_vacated)
 {
     uint64_t hash = hash_bytes(name.ptr, name.len);
     uint64_t gone = is_last ? 1ull << reactor : 0;
@@ -294,7 +310,8 @@ void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsign
         struct hub_pattern *p = pattern_index_get(hub->patterns, name.ptr, name.len);
         assert(p != NULL && p->subscribers > 0);
         p->reactors &= ~gone;
-        if (--p->subscribers == 0) {
+        *ret_vacated = --p->subscribers == 0;
+        if (*ret_vacated) {
             free(pattern_index_remove(hub->patterns, name.ptr, name.len));
             hub->patterns_gen++;
         }
@@ -302,7 +319,7 @@ void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsign
         struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash);
         assert(t != NULL && t->subscribers > 0);
         t->reactors &= ~gone;
-        t->subscribers--;
+        *ret_vacated = --t->subscribers == 0;
         hub_topic_release(hub, t);
     }
     hub->stats.subscriptions--;

@@ -73,6 +73,10 @@ int hub_subscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned 
 /* The reverse; is_last: the reactor has no other to this name and kind. */
 void hub_unsubscribe(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_last);
 
+/* The same; *ret_occupied: it is the first to that name and kind of all reactors, *ret_vacated: it was the last. */
+int hub_subscribe_told(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_first, uint64_t *ret_seq, bool *ret_occupied);
+void hub_unsubscribe_told(struct hub *hub, struct slice name, bool is_pattern, unsigned reactor, bool is_last, bool *ret_vacated);
+
 /* ---- history and cursors */
 
 struct hub_name { /* one subscription of whoever reads */

@@ -6,7 +6,7 @@
 #include "core/topic_name.h"
 
 #define READ_STEPS 1000 /* comparisons under one lock hold, roughly */
-#define MERGE_MAX 16    /* topics whose histories are merged; more are found by walking the log of all messages */
+#define MERGE_MAX 128   /* topics whose histories are merged; more are found by walking the log of all messages */
 
 static bool name_matches(const struct hub_name *n, const char *topic, size_t len)
 {
@@ -254,13 +254,40 @@ static bool seek_visit(struct message *m, void *ctx)
     if (!any_matches(s->names, s->count, m))
         return true;
     uint64_t more = s->by_bytes ? m->payload_len + (uint64_t)m->topic_len : 1;
-    s->is_done = s->found + more > s->want;
+    s->is_done = s->found > 0 && s->found + more > s->want; /* one at least, however long */
     if (s->is_done)
         return false;
     s->found += more;
     s->at = m->seq;
-    s->is_done = s->found == s->want;
+    s->is_done = s->found >= s->want;
     return true;
+}
+
+/* A few topics: walk their histories back, merged; a topic that has little does not cost a walk over all there is. Down to which seq. */
+static uint64_t seek_merged(struct hub *hub, struct seek *s, uint64_t before)
+{
+    struct merge_source sources[MERGE_MAX]; /* next: how many are left */
+    size_t n = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        struct slice name = s->names[i].name;
+        const struct topic *t = hub_topic_find(hub, name.ptr, name.len, hash_bytes(name.ptr, name.len));
+        if (t != NULL && find_source(sources, n, &t->history) == NULL)
+            sources[n++] = (struct merge_source){ &t->history, history_find_after(&t->history, before - 1) };
+    }
+    for (size_t steps = steps_for(n); steps > 0; steps--) {
+        struct merge_source *newest = NULL;
+        for (size_t i = 0; i < n; i++)
+            if (sources[i].next > 0 && (newest == NULL || history_at(sources[i].history, sources[i].next - 1)->seq >
+                                                              history_at(newest->history, newest->next - 1)->seq))
+                newest = &sources[i];
+        if (newest == NULL)
+            return 0;
+        struct message *m = history_at(newest->history, --newest->next);
+        if (!seek_visit(m, s))
+            return before;
+        before = m->seq;
+    }
+    return before;
 }
 
 /* Returns true when *pos is where to begin: everything found is after it. With nothing wanted that is where it is, whatever comes before. */
@@ -272,7 +299,9 @@ static bool seek(struct hub *hub, struct seek *s, uint64_t *pos)
         *pos = hub->head + 1;
     at = *pos;
     s->is_done = s->want == 0;
-    if (!s->is_done)
+    if (!s->is_done && s->count <= MERGE_MAX && !has_pattern(s->names, s->count))
+        at = seek_merged(hub, s, *pos);
+    else if (!s->is_done)
         seqlog_walk_back(&hub->kept, *pos, steps_for(s->count), seek_visit, s, &at);
     hub_unlock(hub);
     if (s->is_done)

@@ -11,6 +11,10 @@
 
 struct topic;
 
+/* Who comes and goes is told on the topic itself (join_leave), in its order, but not kept: it is no message of an application, and whoever comes back asks who
+ * is there. */
+enum message_kind { MESSAGE_DATA, MESSAGE_JOIN, MESSAGE_LEAVE };
+
 struct message {
     _Atomic uint32_t refs; /* one per history slot and per reactor that is delivering it, never one per subscriber */
     uint32_t payload_len;  /* bytes */
@@ -21,6 +25,7 @@ struct message {
     struct topic *kept_by; /* whose history holds it; NULL: nobody's. The hub's, under its lock */
     uint8_t payload_kind;  /* enum rule_payload: how it looks in JSON forms, and which WebSocket opcode it gets */
     uint8_t on_slow;       /* enum rule_on_slow */
+    uint8_t kind;          /* enum message_kind; the payload of the others is a JSON object */
     uint8_t topic_len;
     bool has_events;       /* its rule says events = true: what happens to it is told on $halley/ topics */
     char bytes[];          /* the topic, then the payload */

@@ -168,7 +168,7 @@ static void read_on(struct reading *r, const struct hub_name *names, size_t coun
         r->ops->on_end(r);
 }
 
-static void step(struct reading *r)
+void reading_step(struct reading *r)
 {
     struct sub_table *t = r->table;
     list_remove(&r->node);
@@ -186,7 +186,8 @@ static void step(struct reading *r)
     if (r->is_seeking)
         r->is_seeking = !hub_seek_last(t->hub, names, count, r->last, &r->reader.pos, &r->found);
     else if (r->is_measuring)
-        r->is_measuring = !hub_seek_bytes(t->hub, names, count, r->keep_bytes, &r->floor, &r->found);
+        r->is_measuring = !hub_seek_bytes(t->hub, names, count, r->keep_bytes, &r->floor, &r->found) &&
+                          r->floor > r->reader.pos; /* what it has had needs no floor */
     else
         read_on(r, names, count);
 }
@@ -209,6 +210,6 @@ void reading_measure(struct reading *r, uint64_t keep_bytes)
 bool reading_run(struct sub_table *t, int steps)
 {
     for (; steps > 0 && !list_is_empty(&t->reading); steps--)
-        step(LIST_ENTRY(t->reading.next, struct reading, node));
+        reading_step(LIST_ENTRY(t->reading.next, struct reading, node));
     return !list_is_empty(&t->reading);
 }

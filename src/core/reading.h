@@ -77,6 +77,8 @@ int reading_start(struct reading *r, struct sub_table *t, const struct reading_o
                   const struct reading_from *from);
 /* The same for what a subscriber has subscribed to, which may change meanwhile: each name from its subscription's from_seq on. */
 void reading_start_subscriber(struct reading *r, struct subscriber *s, const struct reading_ops *ops, const struct reading_from *from);
+/* Do one slice of it at once rather than in its turn. It may have been stopped, and its owner gone, when this returns. */
+void reading_step(struct reading *r);
 void reading_stop(struct reading *r); /* at any time, any number of times; also if it was never started */
 void reading_wake(struct reading *r); /* it can take more; does nothing unless it is parked */
 

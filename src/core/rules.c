@@ -154,7 +154,7 @@ const struct rule *rules_find(const struct rules *r, const char *topic, size_t l
 
 /* ---- who may */
 
-static bool claim_covers(const struct rule_client *who, const char *name, size_t len)
+bool rules_claim_covers(const struct rule_client *who, const char *name, size_t len)
 {
     for (size_t i = 0; i < who->claim_count; i++) {
         struct slice claim = who->claims[i];
@@ -185,7 +185,7 @@ static bool entry_allows(const struct entry *e, const struct rule_client *who, e
     case RULE_BACKEND:
         return who->is_backend;
     case RULE_TOKEN:
-        return who->is_backend || claim_covers(who, name, len) || subject_covers(e, who->subject, name, len);
+        return who->is_backend || rules_claim_covers(who, name, len) || subject_covers(e, who->subject, name, len);
     case RULE_ANYONE:
         return true;
     }
@@ -195,6 +195,8 @@ static bool entry_allows(const struct entry *e, const struct rule_client *who, e
 bool rules_allow(const struct rules *r, const struct rule_client *who, enum rule_action action, const char *name,
                  size_t len)
 {
+    if (who->is_limited && !rules_claim_covers(who, name, len))
+        return false;
     for (size_t i = 0; i < r->count; i++) {
         const struct entry *e = &r->entries[i];
         if (!pattern_intersects(e->topics.ptr, e->topics.len, name, len))

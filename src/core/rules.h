@@ -60,8 +60,9 @@ const char *rules_pattern_error(const char *pattern, size_t len);
  * refuse one with a NUL inside, or "5\0x" would be "5". */
 struct rule_client {
     bool is_backend;
+    bool is_limited; /* a backend that may do what its claims cover and no more; the claims of any other are not looked at */
     const char *subject;
-    const struct slice *claims; /* patterns that the token grants for this action; those that are none grant nothing */
+    const struct slice *claims; /* patterns that the token, or a backend's key, grants for this action; those that are none grant nothing */
     size_t claim_count;
 };
 
@@ -69,10 +70,13 @@ struct rule_client {
  * rule that spells that level out, have a built-in rule: only backends, no history. */
 const struct rule *rules_find(const struct rules *r, const char *topic, size_t len);
 
+/* Does a claim cover the topic, or the pattern whole? The name has passed topic_name_error() or pattern_error(). */
+bool rules_claim_covers(const struct rule_client *who, const char *name, size_t len);
+
 /* May the client do this with the topic, or with every topic that the pattern covers? The name has passed
  * topic_name_error() or pattern_error().
  *
- * Backends: whatever is not `nobody`. For a pattern the rules are walked in order: each that intersects it must allow
+ * Backends: whatever is not `nobody`, and is covered by a claim if they are limited. For a pattern the rules are walked in order: each that intersects it must allow
  * it, until one covers it whole; topics that no rule matches belong to the built-in rule. `token` allows when a claim
  * covers the topic or pattern whole, or when the rule has {sub}, the subject is usable (not empty, no leading `$`, no
  * '/', '*', control character) and the rule with the subject in its place covers it. Claims never narrow `anyone`. */

@@ -141,6 +141,22 @@ static void feed_remove(struct feed *f, struct subscription *sub)
 
 /* ---- subscriptions */
 
+static void change_begin(struct sub_table *t)
+{
+    if (t->on_subscription != NULL)
+        pthread_mutex_lock(t->change_lock);
+}
+
+/* change 0: there was none. */
+static void change_end(struct sub_table *t, struct subscriber *s, struct slice name, bool is_pattern, unsigned change)
+{
+    if (t->on_subscription == NULL)
+        return;
+    if (change != 0)
+        t->on_subscription(s, name, is_pattern, change);
+    pthread_mutex_unlock(t->change_lock);
+}
+
 static struct subscription *find_in(struct subscriber *s, const struct feed *f)
 {
     if (s->count >= PAIRS_FROM) {
@@ -215,20 +231,25 @@ int subscribe(struct subscriber *s, struct slice name, bool is_pattern, uint64_t
         return 0;
     }
     int r = -ENOMEM;
+    bool is_edge;
     if ((sub = subscription_alloc(s)) == NULL)
         goto err1;
     sub->subscriber = s;
     sub->feed = f;
     if (feed_reserve(f) < 0 || index_pairs(s, sub) < 0)
         goto err2;
-    if ((r = hub_subscribe(t->hub, name, is_pattern, t->reactor, f->count == 0, &sub->from_seq)) < 0)
+    change_begin(t);
+    if ((r = hub_subscribe_told(t->hub, name, is_pattern, t->reactor, f->count == 0, &sub->from_seq, &is_edge)) < 0) {
+        change_end(t, s, name, is_pattern, 0);
         goto err2;
+    }
     sub->index = f->count;
     f->subs[f->count++] = sub;
     list_push(&s->subscriptions, &sub->node);
     s->count++;
     t->subscriptions++;
     *ret_seq = sub->from_seq;
+    change_end(t, s, name, is_pattern, SUBSCRIPTION_BEGINS | (is_edge ? SUBSCRIPTION_EDGE : 0u));
     return 1;
 err2:
     subscription_free(sub);
@@ -242,13 +263,16 @@ static void subscription_end(struct subscription *sub)
     struct subscriber *s = sub->subscriber;
     struct sub_table *t = s->table;
     struct feed *f = sub->feed;
+    bool is_edge;
     feed_remove(f, sub);
-    hub_unsubscribe(t->hub, feed_name(f), f->is_pattern, t->reactor, f->count == 0);
-    feed_release(t, f);
+    change_begin(t);
+    hub_unsubscribe_told(t->hub, feed_name(f), f->is_pattern, t->reactor, f->count == 0, &is_edge);
     list_remove(&sub->node);
     s->count--;
     t->subscriptions--;
     subscription_free(sub);
+    change_end(t, s, feed_name(f), f->is_pattern, SUBSCRIPTION_ENDS | (is_edge ? SUBSCRIPTION_EDGE : 0u));
+    feed_release(t, f);
 }
 
 bool unsubscribe(struct subscriber *s, struct slice name, bool is_pattern)

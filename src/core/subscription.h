@@ -6,6 +6,7 @@
 #ifndef HALLEY_CORE_SUBSCRIPTION_H
 #define HALLEY_CORE_SUBSCRIPTION_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@
 #include "base/list.h"
 #include "core/hub.h"
 
+struct client;
 struct subscriber;
 struct subscription;
 struct feed;
@@ -23,8 +25,10 @@ enum wire_form {
     WIRE_WS_PLAIN, /* the payload in a WebSocket frame */
     WIRE_WS_V1,    /* the halley.v1 object in a text frame */
     WIRE_SSE,      /* an event whose data is the payload */
-    WIRE_SSE_V1,   /* an event whose data is the halley.v1 object */
+    WIRE_SSE_JSON, /* an event whose data is the halley.v1 object, of messages alone */
+    WIRE_SSE_V1,   /* the same for those who speak halley.v1: joins and leaves as well */
     WIRE_NDJSON,   /* the halley.v1 object and a line end */
+    WIRE_POLL,     /* the same as a line, of messages alone */
     WIRE_IFRAME,   /* a script block that calls back with the halley.v1 object */
     WIRE_RESP2,
     WIRE_RESP3,
@@ -67,6 +71,7 @@ struct wire_encoder { /* filled in by transport/ */
     /* The form names the subscription (Redis' pmessage names the pattern), so a pattern's feed has its own encoding, and a message that
      * matches two subscriptions of one subscriber comes twice. */
     bool per_feed;
+    bool carries_presence; /* joins and leaves are told in this form; in others there is no word for them */
 };
 
 /* Filled in by each transport; core calls nothing else above it. deliver() is called from the fan-out's walk: it may mark its connection
@@ -80,6 +85,14 @@ struct subscriber_ops {
     /* Messages after this seq are missing; what comes next comes after them. False: it ends, read no more for it. */
     bool (*on_gap)(struct subscriber *s, uint64_t after_seq, enum gap_reason reason);
     void (*on_level)(struct subscriber *s, uint64_t seq); /* it has everything up to seq, and is live from there */
+    /* Who it is, for sub_table.on_subscription; NULL: nobody whose coming and going is told. */
+    struct client *(*client)(struct subscriber *s);
+};
+
+enum subscription_change {
+    SUBSCRIPTION_BEGINS = 1,
+    SUBSCRIPTION_ENDS = 2,
+    SUBSCRIPTION_EDGE = 4, /* it is the first, or was the last, of all reactors to that name and kind */
 };
 
 struct subscription { /* 64 bytes: one cache line for the walk */
@@ -124,6 +137,10 @@ struct sub_table { /* one per reactor */
     struct pattern_index *patterns; /* of struct feed */
     struct map pairs;               /* (subscriber, feed) -> subscription, for subscribers with many */
     struct wire_encoder encoders[WIRE_FORMS];
+    /* A subscription has begun or ended: enum subscription_change. NULL: nobody wants to know. It must not subscribe or unsubscribe. Called with
+     * change_lock, which all reactors share, held since before the hub knew of it: so what is told of a name is in the order in which it happened. */
+    void (*on_subscription)(struct subscriber *s, struct slice name, bool is_pattern, unsigned change);
+    pthread_mutex_t *change_lock; /* NULL where on_subscription is */
     struct list reading;            /* struct reading with work to do */
     struct list parked;             /* struct reading that can take no more for now */
     struct hub_name *names;         /* scratch of core/reading */

@@ -73,14 +73,13 @@ static ssize_t conn_try(struct conn *c, const struct iovec *iov, size_t count)
 
 static bool conn_has_outq(struct conn *c)
 {
-    if (c->outq != NULL)
-        return true;
-    c->outq = outq_new(c);
-    if (c->outq == NULL)
+    if (c->outq == NULL && (c->outq = outq_new(c)) == NULL) {
         conn_fail(c, ENOMEM);
-    else
+        return false;
+    }
+    if (list_is_empty(outq_node(c->outq))) /* it is new, or was cut */
         list_push(&c->loop->waiting, outq_node(c->outq));
-    return c->outq != NULL;
+    return true;
 }
 
 static void conn_queue(struct conn *c, struct chunk_slice s)
@@ -187,6 +186,10 @@ void conn_flush(struct conn *c)
         if (sent < 0)
             return;
         outq_consume(c->outq, (size_t)sent);
+        if (sent > 0 && !list_is_empty(outq_node(c->outq))) { /* it gets on: those who do not are cut first */
+            list_remove(outq_node(c->outq));
+            list_push(&c->loop->waiting, outq_node(c->outq));
+        }
         if ((size_t)sent < wanted)
             break;
         if (outq_bytes(c->outq) == 0)

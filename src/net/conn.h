@@ -17,6 +17,7 @@
 
 struct conn;
 struct client_info;
+struct kick;
 
 struct conn_ops { /* filled in by transport/; an owner may change during a connection's life */
     void (*on_read)(struct conn *c, uint8_t *data, size_t len); /* data is the loop's: borrowed, may be changed in place */
@@ -27,6 +28,8 @@ struct conn_ops { /* filled in by transport/; an owner may change during a conne
     void (*on_stop)(struct conn *c);   /* the loop is to end: say goodbye and finish; NULL: close */
     /* What is to be told of it in a list of clients (transport/client_info.h). False, or NULL: it is not listed. */
     bool (*describe)(struct conn *c, struct client_info *ret);
+    /* A backend ends it, or some of its subscriptions (transport/kick.h). Returns whether there was anything to end; NULL: there never is. */
+    bool (*kick)(struct conn *c, const struct kick *k);
     void (*on_end)(struct conn *c);    /* the last call: let go of the owner's memory */
 };
 
@@ -37,6 +40,8 @@ enum conn_pause { /* why a connection is not read */
     CONN_PAUSE_HUB = 2,     /* it publishes, and the hub is congested */
     CONN_PAUSE_REPLIES = 4, /* too many of its answers wait */
     CONN_PAUSE_EOF = 8,     /* there is no more to read, and something still to write */
+    CONN_PAUSE_TURN = 32,   /* what it has sent is handled in another turn */
+    CONN_PAUSE_RATE = 16,   /* it has published more than its rate for now */
 };
 
 struct conn {
@@ -45,6 +50,7 @@ struct conn {
     const struct conn_ops *ops;
     void *owner;
     struct outq *outq;        /* NULL: nothing waits */
+    void *peer;               /* transport/peer.h: whom it is counted with */
     struct wheel_timer timer;
     uint32_t heard_tick;      /* wheel tick of the last byte received */
     uint32_t born_tick;       /* and of its beginning */
@@ -56,6 +62,7 @@ struct conn {
     bool ending;    /* conn_end() was called: close when all is written */
     bool shut;      /* our direction is shut down */
     bool is_dirty;
+    uint8_t peer_kind;        /* transport/peer.h: what peer is */
     uint32_t number; /* of the loop's connections: loop->conns is in this order */
     int error;      /* errno that ended it, 0 if the owner or the peer did */
 };

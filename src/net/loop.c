@@ -161,8 +161,7 @@ void loop_leave(struct loop *l, uint64_t grace_ms)
 void loop_cut(struct loop *l, uint64_t max_bytes)
 {
     for (int n = 0; n < CUTS_PER_TURN && l->chunks.live_bytes > max_bytes && !list_is_empty(&l->waiting); n++) {
-        struct list *node = list_pop(&l->waiting);
-        list_push(&l->waiting, node); /* the next are asked first, the next time */
+        struct list *node = list_pop(&l->waiting); /* it comes back when something is queued for it */
         struct conn *c = outq_owner_of(node);
         if (!c->closed && !c->finishing && c->ops->on_cut != NULL)
             c->ops->on_cut(c);

@@ -34,7 +34,7 @@ struct loop {
     struct list conns;   /* every connection, in the order they came */
     struct list walks;   /* struct conn_walk: those who are on their way through conns */
     uint32_t conn_number; /* of the connection that came last */
-    struct list waiting; /* outqs of those for which something waits, the longest first */
+    struct list waiting; /* outqs of those for which something waits, those that have not got on for the longest time first */
     bool (*on_turn)(void *ctx); /* returns true when it has more to do: then the loop does not sleep */
     void *ctx;
     bool is_leaving;     /* loop_leave() was called */
@@ -58,7 +58,7 @@ void loop_run(struct loop *l);  /* until loop_leave() is complete */
  * Own thread. */
 void loop_leave(struct loop *l, uint64_t grace_ms);
 
-/* While the loop's chunks take more than max_bytes: ask those for which something has waited longest to take messages back (conn_ops.on_cut), 256
+/* While the loop's chunks take more than max_bytes: ask those that have not got on for the longest time to take messages back (conn_ops.on_cut), 256
  * of them at most. */
 void loop_cut(struct loop *l, uint64_t max_bytes);
 

@@ -516,6 +516,12 @@ const struct http1_request *http1_parser_request(const struct http1_parser *p)
     return &p->request;
 }
 
+const struct http1_request *http1_parser_head(const struct http1_parser *p)
+{
+    bool has_head = p->state == BODY || p->state == CHUNK_SIZE || p->state == CHUNK_DATA || p->state == TRAILERS;
+    return has_head ? &p->request : NULL;
+}
+
 const char *http1_parser_error(const struct http1_parser *p)
 {
     return p->error;

@@ -63,6 +63,8 @@ void http1_parser_free(struct http1_parser *p); /* NULL is accepted */
  * h2c send it with each first request, bodies included. */
 int http1_parse(struct http1_parser *p, const void *data, size_t len, size_t *ret_used);
 const struct http1_request *http1_parser_request(const struct http1_parser *p);
+/* The same without its body, while that is still to come; NULL before the head is complete. */
+const struct http1_request *http1_parser_head(const struct http1_parser *p);
 const char *http1_parser_error(const struct http1_parser *p);
 
 /* Has any byte of a request arrived that is not complete? (For header timeouts, and for closing idle connections.) Empty

@@ -137,6 +137,9 @@ void config_list_clear(struct config *c, enum config_id id)
     case CONFIG_ID_origins:
         strings_clear(&c->origins, &c->origin_count);
         break;
+    case CONFIG_ID_trusted_proxies:
+        strings_clear(&c->trusted_proxies, &c->trusted_proxy_count);
+        break;
     }
 }
 
@@ -147,6 +150,7 @@ void config_free(struct config *c)
     listens_clear(c);
     backends_clear(c);
     strings_clear(&c->origins, &c->origin_count);
+    strings_clear(&c->trusted_proxies, &c->trusted_proxy_count);
     strings_clear(&c->echo_paths, &c->echo_count);
     strings_clear(&c->warnings, &c->warning_count);
     for (size_t i = 0; i < c->rule_count; i++)

@@ -4,7 +4,7 @@
  * ranges, parser, environment names, --print-config, the man page's tables and conf/halley.conf.
  *
  * A value comes from a flag, else the environment (HALLEY_LIMITS_CONNECTIONS), else the file, else its default. listen,
- * backend, origins and echo are replaced whole by a flag or variable: a list with commas. Where there is no listen,
+ * backend, origins, trusted_proxies and echo are replaced whole by a flag or variable: a list with commas. Where there is no listen,
  * backend or topics at all, one of each is built in: "127.0.0.1:8080", "/run/halley/backend.sock", and a rule for "**"
  * that lets everyone subscribe and backends publish.
  *
@@ -21,22 +21,27 @@
 
 #include "core/rules.h"
 
+struct backend_keys;
+
 struct config_listen { /* listen "0.0.0.0:8080" { } */
     char *address;     /* as written: "HOST:PORT", "[V6]:PORT", "*:PORT" or "unix:/path" */
     char *host;        /* name or address without brackets; NULL: any address, both families (or a Unix socket) */
     uint16_t port;     /* 0: the kernel picks */
     unsigned line;     /* in the file; 0: from elsewhere */
     char *path;        /* of a Unix socket, else NULL */
+    bool proxy_protocol;
 };
 
 struct config_backend { /* backend "/run/halley/backend.sock" { mode = 0660  group = "halley" } */
     char *address;
     char *path; /* of a Unix socket, else NULL (TCP) */
-    char *host; /* TCP */
+    char *host; /* TCP; NULL: any address, as in config_listen */
     uint16_t port;
     uint32_t mode; /* default 0660 */
     char *owner;   /* user name or number, which exists; NULL: unchanged */
     char *group;
+    char *key_file;            /* NULL: no key is needed */
+    struct backend_keys *keys; /* what is in it */
     uid_t *uids; /* allow_uid = { "0", "www-data" }; empty: whoever the file mode lets in */
     size_t uid_count;
     unsigned line;
@@ -52,6 +57,8 @@ struct config {
     size_t backend_count;
     char **origins;
     size_t origin_count;
+    char **trusted_proxies;
+    size_t trusted_proxy_count;
     char **echo_paths; /* echo "/echo" { } */
     size_t echo_count;
     struct rules *rules;    /* from the topics sections */

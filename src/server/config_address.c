@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "auth/backend_key.h"
+
 #define SOCKET_PATH_MAX (sizeof((struct sockaddr_un *)NULL)->sun_path - 1)
 #define HOST_MAX 253 /* RFC 1035 2.3.4, as text */
 
@@ -194,6 +196,8 @@ void config_backend_done(struct config_backend *b)
     free(b->owner);
     free(b->group);
     free(b->uids);
+    free(b->key_file);
+    backend_keys_free(b->keys);
 }
 
 /* --- origins and paths --- */

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "auth/addresses.h"
+#include "auth/backend_key.h"
 #include "core/topic_name.h"
 
 /* The place of a section, for messages: its own line if it is from the file, else wherever the list comes from. */
@@ -52,11 +54,16 @@ static bool same_path(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
+static bool same_port(const char *a_host, uint16_t a_port, const char *b_host, uint16_t b_port)
+{
+    return a_port == b_port && a_port != 0 && same_host(a_host, b_host); /* port 0 is another one each time */
+}
+
 static bool same_listen(const struct config_listen *a, const struct config_listen *b)
 {
     if (a->path != NULL || b->path != NULL)
         return same_path(a->path, b->path);
-    return a->port == b->port && a->port != 0 && same_host(a->host, b->host); /* port 0 is another one each time */
+    return same_port(a->host, a->port, b->host, b->port);
 }
 
 static int address_twice(struct config_loader *l, enum config_id id, unsigned line, const char *text, const char *first)
@@ -79,23 +86,105 @@ static int listens_check(struct config_loader *l)
     return 0;
 }
 
+static int proxies_check(struct config_loader *l)
+{
+    const struct config *c = l->c;
+    for (size_t i = 0; i < c->listen_count; i++) {
+        if (!c->listens[i].proxy_protocol || c->trusted_proxy_count > 0)
+            continue;
+        at_section(l, CONFIG_ID_listen, c->listens[i].line);
+        return config_fail(l, "listen \"%s\": proxy_protocol takes trusted proxies alone, and there are none. Name them in trusted_proxies.",
+                           CONFIG_QUOTE(c->listens[i].address));
+    }
+    return 0;
+}
+
+static bool is_loopback(const struct config_backend *b)
+{
+    struct address address;
+    if (b->path != NULL)
+        return true;
+    if (b->host == NULL)
+        return false;
+    return strcasecmp(b->host, "localhost") == 0 ||
+           (address_parse((struct slice){ b->host, strlen(b->host) }, &address) && address_is_loopback(&address));
+}
+
+static bool is_used_on_unix(const struct config *c, const char *key_file)
+{
+    for (size_t i = 0; i < c->backend_count; i++)
+        if (c->backends[i].path != NULL && same_path(c->backends[i].key_file, key_file))
+            return true;
+    return false;
+}
+
+static int keys_check(struct config_loader *l, struct config_backend *b)
+{
+    struct backend_key_report report = { 0 };
+    int r = backend_keys_load(b->key_file, &b->keys, &report);
+    if (r < 0)
+        return config_fail(l, "backend.key_file: %s", report.error);
+    if (report.warning[0] != '\0')
+        config_warn(l, "backend.key_file: %s", report.warning);
+    if (b->path != NULL)
+        return 0;
+    if (backend_keys_count(b->keys) == 0)
+        return config_fail(l, "backend.key_file: %s has no key, but uid lines, and the peers of a TCP address have no uid. Add a key.",
+                           CONFIG_QUOTE(b->key_file));
+    if (backend_keys_uid_count(b->keys) > 0 && !is_used_on_unix(l->c, b->key_file))
+        config_warn(l, "backend \"%s\": the uid lines of its key_file have no effect: the peers of a TCP address have no uid.",
+                    CONFIG_QUOTE(b->address));
+    return 0;
+}
+
+/* Who can get in? */
+static int door_check(struct config_loader *l, struct config_backend *b)
+{
+    const char *address = CONFIG_QUOTE(b->address);
+    if (b->path != NULL && b->key_file == NULL && (b->mode & 0006) != 0 && b->uid_count == 0)
+        config_warn(l, "backend \"%s\": with mode %04o every user of this machine may publish.", address, (unsigned)b->mode);
+    if (b->path == NULL && b->key_file == NULL && !is_loopback(b))
+        return config_fail(l, "backend \"%s\": without key_file whoever reaches this address could publish. Add key_file = \"/etc/halley/backend.key\", or "
+                              "listen on 127.0.0.1.",
+                           address);
+    if (b->path == NULL && b->key_file == NULL)
+        config_warn(l, "backend \"%s\": without key_file every user of this machine may publish. Add one, or use a Unix socket.", address);
+    if (!is_loopback(b))
+        config_warn(l, "backend \"%s\": keys and messages cross the network in the clear. Use it only within a network that you trust.", address);
+    return b->key_file != NULL ? keys_check(l, b) : 0;
+}
+
+static bool same_backend(const struct config_backend *a, const struct config_backend *b)
+{
+    if (a->path != NULL || b->path != NULL)
+        return same_path(a->path, b->path);
+    return same_port(a->host, a->port, b->host, b->port);
+}
+
+static bool is_also_public(const struct config_backend *b, const struct config_listen *l)
+{
+    if (b->path != NULL || l->path != NULL)
+        return same_path(b->path, l->path);
+    return same_port(b->host, b->port, l->host, l->port);
+}
+
 static int backends_check(struct config_loader *l)
 {
     const struct config *c = l->c;
     for (size_t i = 0; i < c->backend_count; i++) {
-        const struct config_backend *b = &c->backends[i];
+        struct config_backend *b = &c->backends[i];
         for (size_t j = 0; j < i; j++) {
-            if (same_path(b->path, c->backends[j].path))
+            if (same_backend(b, &c->backends[j]))
                 return address_twice(l, CONFIG_ID_backend, b->line, b->address, c->backends[j].address);
         }
         for (size_t j = 0; j < c->listen_count; j++) {
-            if (same_path(b->path, c->listens[j].path))
+            if (is_also_public(b, &c->listens[j]))
                 return address_twice(l, CONFIG_ID_backend, b->line, b->address, c->listens[j].address);
         }
         at_section(l, CONFIG_ID_backend, b->line);
-        if ((b->mode & 0006) != 0 && b->uid_count == 0)
-            config_warn(l, "backend \"%s\": with mode %04o every user of this machine may publish.",
-                        CONFIG_QUOTE(b->address), (unsigned)b->mode);
+        int r = door_check(l, b);
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -165,6 +254,8 @@ static void rule_check(struct config_loader *l, size_t i)
     if (asks_token && l->c->jwt_key_file[0] == '\0' && l->c->jwks_file[0] == '\0')
         config_warn(l, "topics \"%s\": no token can be checked without auth { jwt_key_file } or { jwks_file }, so what 'token' allows is open to nobody.",
                     pattern);
+    if (r->join_leave && !r->presence)
+        config_warn(l, "topics \"%s\": join_leave has no effect without presence. Set presence = true.", pattern);
     if (!pattern_without_sub(r->pattern, topics, &len))
         config_warn(l, "topics \"%s\": " SUB " stands for a subject only as a whole level, as in \"user/" SUB "\".",
                     pattern);
@@ -208,6 +299,8 @@ int config_check(struct config_loader *l)
     int r = accounts_check(l);
     if (r == 0)
         r = listens_check(l);
+    if (r == 0)
+        r = proxies_check(l);
     if (r == 0)
         r = backends_check(l);
     if (r == 0)

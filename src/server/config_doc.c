@@ -66,6 +66,8 @@ static const char *section_lines(enum config_id id)
         return "backend \"" CONFIG_DEFAULT_BACKEND "\" { mode = 0660 }\n";
     case CONFIG_ID_origins:
         return "#origins = { \"https://example.com\", \"https://*.example.com\" }\n";
+    case CONFIG_ID_trusted_proxies:
+        return "#trusted_proxies = { \"127.0.0.0/8\", \"::1\" }\n";
     case CONFIG_ID_topics:
         return "#topics \"chat/**\" { subscribe = anyone  publish = anyone  history = 100  history_ttl = 1h }\n"
                "#topics \"ticker/**\" { subscribe = anyone  publish = backend  history = 1  payload = json }\n"

@@ -32,6 +32,7 @@ enum config_type {
     CONFIG_LIST_ORIGIN,
     CONFIG_LIST_USER,
     CONFIG_LIST_STAMP,
+    CONFIG_LIST_ADDRESS,
     CONFIG_COUNT, /* from here on: a number in the end */
     CONFIG_COUNT_OR_AUTO,
     CONFIG_BYTES,

@@ -40,23 +40,14 @@ const struct config_item config_items[CONFIG_ID_COUNT] = {
 
 /* Take a line out when its function is there: parser, defaults and manual know the topics keys already. */
 const struct config_refusal config_refusals[] = {
-    { "trusted_proxies", NULL },
     { "journal", NULL },
     { "engine", NULL },
     { "drain_time", NULL },
     { "drain_rate", NULL },
-    { "key_file", NULL },
     { "tls_*", NULL },
     { "listen.tls_*", NULL },
     { "backend.tls_*", NULL },
-    { "backend.key_file", NULL },
-    { "backend", "tcp" }, /* needs key_file: whoever reaches the port would be a trusted publisher */
-    { "topics.presence", NULL },
-    { "topics.join_leave", NULL },
-    { "topics.presence_grace", NULL },
     { "topics.stamp", NULL },
-    { "limits.per_address", NULL },
-    { "limits.presence", NULL },
     { "limits.deflate", NULL },
     { NULL, NULL },
 };
@@ -114,12 +105,13 @@ bool config_item_is_in(enum config_id id, const char *section)
 bool config_item_is_list(enum config_id id)
 {
     enum config_type type = config_items[id].type;
-    return type == CONFIG_LIST_ORIGIN || type == CONFIG_LIST_USER || type == CONFIG_LIST_STAMP;
+    return type == CONFIG_LIST_ORIGIN || type == CONFIG_LIST_USER || type == CONFIG_LIST_STAMP || type == CONFIG_LIST_ADDRESS;
 }
 
 bool config_item_is_override_list(enum config_id id)
 {
-    return id == CONFIG_ID_listen || id == CONFIG_ID_backend || id == CONFIG_ID_origins || id == CONFIG_ID_echo;
+    return id == CONFIG_ID_listen || id == CONFIG_ID_backend || id == CONFIG_ID_origins || id == CONFIG_ID_trusted_proxies ||
+           id == CONFIG_ID_echo;
 }
 
 bool config_item_is_overridable(enum config_id id)

@@ -19,7 +19,7 @@ static int override_list(struct config_loader *l, enum config_id id, char *text)
             entry[--len] = '\0';
         if (len == 0)
             continue;
-        r = id == CONFIG_ID_origins ? config_set(l, id, entry, count > 0) : config_open_section(l, id, entry);
+        r = config_item_is_list(id) ? config_set(l, id, entry, count > 0) : config_open_section(l, id, entry);
         count++;
     }
     if (r == 0 && count == 0 && (id == CONFIG_ID_listen || id == CONFIG_ID_backend))

@@ -70,7 +70,7 @@ static void listens_print(struct printer *p)
     for (size_t i = 0; i < p->c->listen_count; i++) {
         buf_str(&p->line, "listen ");
         put_string(p, p->c->listens[i].address);
-        buf_str(&p->line, " { }");
+        buf_str(&p->line, p->c->listens[i].proxy_protocol ? " { proxy_protocol = on }" : " { }");
         line_print(p, (struct config_source){ from, p->c->listens[i].line }, CONFIG_ID_listen);
     }
 }
@@ -79,8 +79,15 @@ static void backend_put(struct printer *p, const struct config_backend *b)
 {
     buf_str(&p->line, "backend ");
     put_string(p, b->address);
-    buf_str(&p->line, " { ");
-    put_value(p, CONFIG_ID_backend_mode, b->mode);
+    buf_str(&p->line, " {");
+    if (b->path != NULL) {
+        buf_str(&p->line, " ");
+        put_value(p, CONFIG_ID_backend_mode, b->mode);
+    }
+    if (b->key_file != NULL) {
+        buf_str(&p->line, b->path != NULL ? "  key_file = " : " key_file = ");
+        put_string(p, b->key_file);
+    }
     if (b->owner != NULL) {
         buf_str(&p->line, "  owner = ");
         put_string(p, b->owner);
@@ -130,15 +137,15 @@ static void rules_print(struct printer *p)
     }
 }
 
-static void origins_print(struct printer *p)
+static void strings_print(struct printer *p, enum config_id id, char *const *texts, size_t count)
 {
-    buf_str(&p->line, "origins = {");
-    for (size_t i = 0; i < p->c->origin_count; i++) {
+    buf_printf(&p->line, "%s = {", config_item_name(id));
+    for (size_t i = 0; i < count; i++) {
         buf_str(&p->line, i == 0 ? " " : ", ");
-        put_string(p, p->c->origins[i]);
+        put_string(p, texts[i]);
     }
     buf_str(&p->line, " }");
-    line_print(p, p->c->sources[CONFIG_ID_origins], CONFIG_ID_origins);
+    line_print(p, p->c->sources[id], id);
 }
 
 static void echos_print(struct printer *p)
@@ -161,7 +168,10 @@ static void list_print(struct printer *p, enum config_id id)
         backends_print(p);
         break;
     case CONFIG_ID_origins:
-        origins_print(p);
+        strings_print(p, id, p->c->origins, p->c->origin_count);
+        break;
+    case CONFIG_ID_trusted_proxies:
+        strings_print(p, id, p->c->trusted_proxies, p->c->trusted_proxy_count);
         break;
     case CONFIG_ID_topics:
         rules_print(p);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/addresses.h"
+
 /* --- sections --- */
 
 int config_refuse(struct config_loader *l, const char *key)
@@ -58,12 +60,6 @@ static int open_backend(struct config_loader *l, const char *title)
         return r == -ENOMEM ? config_fail_memory(l) : config_fail(l, "backend: %s", why.text);
     struct config_backend *b = &grown[c->backend_count++];
     b->line = l->at.line;
-    if (b->path == NULL && config_is_refused(l->refusals, "backend", "tcp"))
-        return config_fail(
-            l,
-            "backend \"%s\": a backend on a TCP address is not supported by this version, for it needs a "
-            "key. Name the path of a Unix socket.",
-            CONFIG_QUOTE(title));
     return 0;
 }
 
@@ -257,6 +253,18 @@ static int add_origin(struct config_loader *l, const char *value)
     return config_strings_add(l, &c->origins, &c->origin_count, value);
 }
 
+static int add_proxy(struct config_loader *l, const char *value)
+{
+    struct config *c = l->c;
+    char error[256];
+    struct addresses *list;
+    int r = addresses_new(&value, 1, &list, error, sizeof error);
+    if (r < 0)
+        return r == -ENOMEM ? config_fail_memory(l) : config_fail(l, "trusted_proxies: %s", error);
+    addresses_free(list);
+    return config_strings_add(l, &c->trusted_proxies, &c->trusted_proxy_count, value);
+}
+
 static int add_uid(struct config_loader *l, struct config_backend *b, const char *value)
 {
     struct config_why why = { "" };
@@ -292,6 +300,25 @@ static int set_account(struct config_loader *l, enum config_id id, char **to, co
     return set_text(l, to, value);
 }
 
+static int set_key_file(struct config_loader *l, struct config_backend *b, const char *value)
+{
+    if (value[0] == '\0')
+        return config_fail(l, "backend.key_file is empty. Name a file, or leave it out.");
+    return set_text(l, &b->key_file, value);
+}
+
+/* Settings that only the file of a Unix socket has. */
+static int backend_key_fits(struct config_loader *l, enum config_id id)
+{
+    if (id != CONFIG_ID_backend_mode && id != CONFIG_ID_backend_owner && id != CONFIG_ID_backend_group && id != CONFIG_ID_backend_allow_uid)
+        return 0;
+    const struct config_backend *b = &l->c->backends[l->c->backend_count - 1];
+    if (b->path != NULL)
+        return 0;
+    return config_fail(l, "'%s' is for Unix sockets, and backend \"%s\" is none. Take it out; key_file says who may come in.",
+                       config_items[id].key, CONFIG_QUOTE(b->address));
+}
+
 /* Strings in the section that was opened last, and lists. */
 static int set_key(struct config_loader *l, enum config_id id, const char *value)
 {
@@ -299,6 +326,10 @@ static int set_key(struct config_loader *l, enum config_id id, const char *value
     switch ((int)id) {
     case CONFIG_ID_origins:
         return add_origin(l, value);
+    case CONFIG_ID_trusted_proxies:
+        return add_proxy(l, value);
+    case CONFIG_ID_backend_key_file:
+        return set_key_file(l, &c->backends[c->backend_count - 1], value);
     case CONFIG_ID_backend_owner:
         return set_account(l, id, &c->backends[c->backend_count - 1].owner, value);
     case CONFIG_ID_backend_group:
@@ -329,6 +360,8 @@ static int set_number(struct config_loader *l, enum config_id id, const char *va
         *config_option_of(c, id) = number;
     else if (id == CONFIG_ID_backend_mode)
         c->backends[c->backend_count - 1].mode = (uint32_t)number;
+    else if (id == CONFIG_ID_listen_proxy_protocol)
+        c->listens[c->listen_count - 1].proxy_protocol = number != 0;
     else
         rule_set(&c->rule_list[c->rule_count - 1], id, number);
     return 0;
@@ -350,12 +383,15 @@ int config_set(struct config_loader *l, enum config_id id, const char *value, bo
         return config_fail(l, "'%s' is set twice: at line %u and at line %u. Keep one of them.", item->key, l->seen[id],
                            l->at.line);
     size_t listed = id == CONFIG_ID_origins             ? l->c->origin_count
+                    : id == CONFIG_ID_trusted_proxies   ? l->c->trusted_proxy_count
                     : id == CONFIG_ID_backend_allow_uid ? l->c->backends[l->c->backend_count - 1].uid_count
                                                         : 0;
     if (listed >= CONFIG_MAX_ENTRIES)
         return config_fail(l, "'%s' lists more than %d. That is the most that is taken.", item->key,
                            CONFIG_MAX_ENTRIES);
-    int r = set_any(l, id, value);
+    int r = backend_key_fits(l, id);
+    if (r == 0)
+        r = set_any(l, id, value);
     if (r < 0)
         return r;
     if (!is_more) {

@@ -251,6 +251,7 @@ void config_value_range(const struct config_item *item, const struct config_refu
     case CONFIG_LIST_ORIGIN:
     case CONFIG_LIST_USER:
     case CONFIG_LIST_STAMP:
+    case CONFIG_LIST_ADDRESS:
         snprintf(out, out_size, "a list");
         break;
     default:

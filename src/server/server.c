@@ -13,13 +13,17 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "auth/addresses.h"
+#include "auth/count_table.h"
 #include "auth/jwt.h"
+#include "auth/revocation.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "net/listener.h"
 #include "server/sockets.h"
 #include "transport/backend_door.h"
+#include "transport/membership.h"
 #include "transport/public_door.h"
 #include "transport/reactor.h"
 #include "web/files.h"
@@ -37,6 +41,7 @@ struct door { /* what a listener's callbacks need */
     struct listener *listener;
     bool is_shared;
     bool is_backend;
+    bool is_proxied; /* proxy_protocol = on */
     struct backend_peers peers;
 };
 
@@ -44,6 +49,7 @@ struct handover { /* a connection accepted by one reactor for another */
     struct loop_task task;
     struct reactor *to;
     const struct door *door;
+    struct address from;
     int fd;
 };
 
@@ -52,6 +58,7 @@ struct server {
     struct settings settings;
     struct slice *origins;
     struct slice *echo_paths;
+    struct addresses *trusted_proxies;
     struct hub *hub;
     struct engine *engine;
     struct server_view view;
@@ -191,6 +198,18 @@ static int make_jwt(struct server *s)
     return r;
 }
 
+static int make_trusted_proxies(struct server *s)
+{
+    char error[256] = "";
+    const struct config *c = s->config;
+    int r = c->trusted_proxy_count == 0
+                ? 0
+                : addresses_new((const char *const *)c->trusted_proxies, c->trusted_proxy_count, &s->trusted_proxies, error, sizeof error);
+    if (r < 0)
+        log_error("trusted_proxies", "%s", error); /* the config has looked at each: memory has run out */
+    return r;
+}
+
 static int make_settings(struct server *s)
 {
     const struct config *c = s->config;
@@ -198,10 +217,17 @@ static int make_settings(struct server *s)
     s->echo_paths = slices_of(c->echo_paths, c->echo_count);
     if (s->origins == NULL || s->echo_paths == NULL)
         return -ENOMEM;
+    int r = make_trusted_proxies(s);
+    if (r < 0)
+        return r;
     s->settings = (struct settings){
         .version = HALLEY_VERSION,
         .max_connections = fit_connections(c),
         .max_backends = c->max_backends,
+        .max_per_address = c->max_per_address,
+        .max_per_user = c->max_per_user,
+        .publish = { .messages_per_s = (uint32_t)c->publish_rate, .burst = (uint32_t)c->publish_burst, .bytes_per_s = (uint32_t)c->publish_bytes },
+        .trusted_proxies = s->trusted_proxies,
         .max_message = c->max_message,
         .max_fragments = (uint32_t)c->max_fragments,
         .max_outq = c->max_outq,
@@ -228,6 +254,7 @@ static int make_settings(struct server *s)
         .console_page = { (const char *)web_console_html, web_console_html_len },
         .halley_js = { (const char *)web_halley_js, web_halley_js_len },
         .halley_classic_js = { (const char *)web_halley_classic_js, web_halley_classic_js_len },
+        .halley_share_js = { (const char *)web_halley_share_js, web_halley_share_js_len },
         .halley_d_ts = { (const char *)web_halley_d_ts, web_halley_d_ts_len },
     };
     return 0;
@@ -243,12 +270,12 @@ static unsigned count_reactors(const struct config *c)
 
 /* ---- accepting */
 
-static void give(const struct door *d, struct reactor *r, int fd)
+static void give(const struct door *d, struct reactor *r, int fd, const struct address *from)
 {
     if (d->is_backend)
         backend_door_accept(r, fd, &d->peers);
     else
-        public_door_accept(r, fd);
+        public_door_accept(r, fd, from, d->is_proxied);
 }
 
 static void on_handover(struct loop_task *t)
@@ -257,7 +284,7 @@ static void on_handover(struct loop_task *t)
     if (h->to->loop.is_leaving)
         close(h->fd);
     else
-        give(h->door, h->to, h->fd);
+        give(h->door, h->to, h->fd, &h->from);
     free(h);
 }
 
@@ -265,15 +292,15 @@ static void on_accept(void *ctx, int fd, const struct sockaddr_storage *peer)
 {
     struct door *d = ctx;
     struct reactor *to = d->reactor;
-    (void)peer;
+    struct address from = address_of((const struct sockaddr *)peer);
     if (d->is_shared)
         to = &d->server->reactors[d->server->next_reactor++ % d->server->reactor_count];
     struct handover *h;
     if (to == d->reactor || (h = malloc(sizeof *h)) == NULL) {
-        give(d, d->reactor, fd);
+        give(d, d->reactor, fd, &from);
         return;
     }
-    *h = (struct handover){ .task = { .run = on_handover }, .to = to, .door = d, .fd = fd };
+    *h = (struct handover){ .task = { .run = on_handover }, .to = to, .door = d, .from = from, .fd = fd };
     loop_post(&to->loop, &h->task);
 }
 
@@ -295,10 +322,13 @@ static int open_doors(struct server *s)
     for (; s->door_count < s->sockets.count; s->door_count++) {
         struct server_socket *sock = &s->sockets.items[s->door_count];
         struct door *d = &s->doors[s->door_count];
-        *d = (struct door){ .server = s, .reactor = &s->reactors[sock->reactor], .is_shared = sock->is_shared };
+        *d = (struct door){ .server = s, .reactor = &s->reactors[sock->reactor], .is_shared = sock->is_shared, .is_proxied = sock->is_proxied };
         if (sock->backend != NULL) {
             d->is_backend = true;
-            d->peers = (struct backend_peers){ sock->backend->uids, sock->backend->uid_count };
+            d->peers = (struct backend_peers){ .uids = sock->backend->uids,
+                                               .count = sock->backend->uid_count,
+                                               .keys = sock->backend->keys,
+                                               .is_tcp = sock->backend->path == NULL };
         }
         d->listener = listener_start(&d->reactor->loop, sock->fd, on_accept, on_accept_error, d);
         if (d->listener == NULL)
@@ -352,6 +382,15 @@ static int make_reactors(struct server *s)
     s->view.started_ms = clock_mono_ms();
     atomic_store(&s->view.next_client_id, 1);
     make_node_name(s->view.node);
+    s->view.addresses = count_table_new(NULL);
+    s->view.users = count_table_new(&s->settings.publish);
+    if (s->view.addresses == NULL || s->view.users == NULL)
+        return -ENOMEM;
+    pthread_mutex_init(&s->view.presence_lock, NULL);
+    s->view.presence = presence_new(s->config->max_presence);
+    s->view.revocations = revocations_new(s->config->max_revocations);
+    if (s->view.presence == NULL || s->view.revocations == NULL)
+        return -ENOMEM;
     for (; s->view.reactor_count < s->reactor_count; s->view.reactor_count++) {
         unsigned i = s->view.reactor_count;
         int r = reactor_init(&s->reactors[i], i, s->hub, s->engine, s->config->rules, &s->settings, &s->view);
@@ -480,6 +519,7 @@ static void on_expire(struct ev_loop *ev, ev_timer *w, int events)
     uint64_t now = clock_mono_ms();
     for (int n = 0; n < EXPIRE_SLICES && hub_expire(s->hub, now); n++)
         continue;
+    membership_expire(&s->reactors[0]);
 }
 
 static void *reactor_main(void *arg)
@@ -545,6 +585,10 @@ void server_free(struct server *s)
         listener_stop(s->doors[i].listener);
     for (unsigned i = 0; i < s->view.reactor_count; i++)
         reactor_done(&s->reactors[i]);
+    presence_free(s->view.presence);
+    revocations_free(s->view.revocations);
+    count_table_free(s->view.addresses);
+    count_table_free(s->view.users);
     sockets_close(&s->sockets);
     if (s->engine != NULL)
         s->engine->free(s->engine);
@@ -554,6 +598,7 @@ void server_free(struct server *s)
     free(s->reactor_list);
     free(s->threads);
     jwt_unref(s->jwt);
+    addresses_free(s->trusted_proxies);
     free(s->origins);
     free(s->echo_paths);
     free(s);

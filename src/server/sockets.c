@@ -124,19 +124,28 @@ static uint16_t bound_port(int fd)
     return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port : ((struct sockaddr_in *)&sa)->sin_port);
 }
 
-static void log_tcp(const struct sockaddr_storage *sa, socklen_t len)
+static void log_tcp(const struct config_backend *b, const struct sockaddr_storage *sa, socklen_t len)
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
     if (getnameinfo((const struct sockaddr *)sa, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-        log_info("listening", sa->ss_family == AF_INET6 ? "door=public address=[%s]:%s" : "door=public address=%s:%s", host, port);
+        log_info("listening", sa->ss_family == AF_INET6 ? "door=%s address=[%s]:%s" : "door=%s address=%s:%s", b != NULL ? "backend" : "public",
+                 host, port);
 }
 
+struct tcp_wanted { /* of a listen or backend section */
+    const char *address;
+    const char *host; /* NULL: any */
+    uint16_t port;
+    unsigned line;
+    const struct config_backend *backend; /* NULL: a public listener */
+};
+
 /* One address: a listener for each reactor. Returns 0 or -errno. */
-static int open_address(struct socket_set *set, const struct addrinfo *ai, uint16_t port, unsigned reactors)
+static int open_address(struct socket_set *set, const struct addrinfo *ai, const struct tcp_wanted *w, unsigned reactors)
 {
     struct sockaddr_storage sa = { 0 };
     memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
-    set_port(&sa, port);
+    set_port(&sa, w->port);
     int r = listener_probe_tcp((struct sockaddr *)&sa, ai->ai_addrlen);
     if (r < 0)
         return r;
@@ -144,7 +153,7 @@ static int open_address(struct socket_set *set, const struct addrinfo *ai, uint1
         int fd = -1;
         if ((r = listener_open_tcp((struct sockaddr *)&sa, ai->ai_addrlen, reactors > 1, &fd)) < 0)
             return r;
-        if (port == 0) /* the kernel picked one: the other reactors share it */
+        if (w->port == 0) /* the kernel picked one: the other reactors share it */
             set_port(&sa, bound_port(fd));
         struct server_socket *s = add(set, fd);
         if (s == NULL) {
@@ -152,27 +161,28 @@ static int open_address(struct socket_set *set, const struct addrinfo *ai, uint1
             return -ENOMEM;
         }
         s->reactor = i;
+        s->backend = w->backend;
     }
-    log_tcp(&sa, ai->ai_addrlen);
+    log_tcp(w->backend, &sa, ai->ai_addrlen);
     return 0;
 }
 
-static int open_tcp(const struct config *c, struct socket_set *set, const struct config_listen *l, unsigned reactors)
+static int open_tcp(const struct config *c, struct socket_set *set, const struct tcp_wanted *w, unsigned reactors)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_ADDRCONFIG }, *list;
     char place[512];
-    where(place, c, l->line);
-    if (l->host == NULL)
+    where(place, c, w->line);
+    if (w->host == NULL)
         hints.ai_flags = AI_PASSIVE;
-    int error = getaddrinfo(l->host, l->host == NULL ? "0" : NULL, &hints, &list);
+    int error = getaddrinfo(w->host, w->host == NULL ? "0" : NULL, &hints, &list);
     if (error != 0) {
-        log_error("listen_failed", "%scannot listen on %s: %s; write an address of this machine", place, l->address, gai_strerror(error));
+        log_error("listen_failed", "%scannot listen on %s: %s; write an address of this machine", place, w->address, gai_strerror(error));
         return -1;
     }
     unsigned opened = 0;
     int r = 0;
     for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
-        r = open_address(set, ai, l->port, reactors);
+        r = open_address(set, ai, w, reactors);
         if (r == 0)
             opened++;
         else if (r != -EAFNOSUPPORT && !(r == -EADDRNOTAVAIL && list->ai_next != NULL)) /* a kernel without IPv6 */
@@ -183,20 +193,37 @@ static int open_tcp(const struct config *c, struct socket_set *set, const struct
     freeaddrinfo(list);
     if (r == 0 && opened > 0)
         return 0;
-    log_error("listen_failed", "%scannot listen on %s: %s; %s", place, l->address, strerror(-r), tcp_remedy(-r));
+    log_error("listen_failed", "%scannot listen on %s: %s; %s", place, w->address, strerror(-r), tcp_remedy(-r));
     return -1;
+}
+
+static int open_listen(const struct config *c, struct socket_set *set, const struct config_listen *l, unsigned reactors)
+{
+    if (l->path != NULL)
+        return open_unix(c, set, l->path, NULL, l->line);
+    return open_tcp(c, set, &(struct tcp_wanted){ l->address, l->host, l->port, l->line, NULL }, reactors);
+}
+
+static int open_backend(const struct config *c, struct socket_set *set, const struct config_backend *b, unsigned reactors)
+{
+    if (b->path != NULL)
+        return open_unix(c, set, b->path, b, b->line);
+    return open_tcp(c, set, &(struct tcp_wanted){ b->address, b->host, b->port, b->line, b }, reactors);
 }
 
 int sockets_open(const struct config *c, unsigned reactors, struct socket_set *ret)
 {
     *ret = (struct socket_set){ 0 };
     for (size_t i = 0; i < c->backend_count; i++)
-        if (open_unix(c, ret, c->backends[i].path, &c->backends[i], c->backends[i].line) < 0)
+        if (open_backend(c, ret, &c->backends[i], reactors) < 0)
             goto err1;
     for (size_t i = 0; i < c->listen_count; i++) {
         const struct config_listen *l = &c->listens[i];
-        if ((l->path != NULL ? open_unix(c, ret, l->path, NULL, l->line) : open_tcp(c, ret, l, reactors)) < 0)
+        size_t first = ret->count;
+        if (open_listen(c, ret, l, reactors) < 0)
             goto err1;
+        for (size_t n = first; n < ret->count; n++)
+            ret->items[n].is_proxied = l->proxy_protocol;
     }
     return 0;
 err1:

@@ -10,6 +10,7 @@ struct socket_set {
         unsigned reactor;                    /* whose loop accepts on it */
         bool is_shared;                      /* a Unix socket: accepted connections are dealt out to all reactors */
         const struct config_backend *backend; /* NULL: a public listener */
+        bool is_proxied;                     /* public: each connection begins with a PROXY header */
         char path[108];                      /* of a Unix socket, to be unlinked at the end; else empty */
     } *items;
     size_t count;

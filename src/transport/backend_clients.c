@@ -1,4 +1,4 @@
-/* GET /clients[?slow=1][&limit=N][&from=NEXT]: who is connected to the public doors.
+/* GET /clients[?slow=1][&user=SUB][&limit=N][&from=NEXT]: who is connected to the public doors.
  *
  * The listing is a task that travels: on each reactor's thread it walks some of that reactor's connections in a turn, goes to
  * the next reactor when it has seen them all, and comes home with the answer. It belongs to the thread that runs it. A page
@@ -13,8 +13,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/slice.h"
+#include "proto/json_write.h"
 #include "transport/backend_http.h"
 #include "transport/client_info.h"
+#include "transport/peer.h"
 #include "transport/query.h"
 
 #define LIMIT_DEFAULT 1000
@@ -31,6 +34,7 @@ struct clients {
     bool is_walking;
     struct conn_walk walk;
     bool only_slow;
+    char *user;              /* only those of this subject; NULL: all */
     bool is_resumed;         /* on this reactor: listed up to after_number in earlier pages */
     uint32_t after_number;
     uint64_t limit;
@@ -41,12 +45,19 @@ struct clients {
 
 /* ---- one connection */
 
-static void write_address(struct buf *out, int fd)
+/* Behind a proxy the client's, which has no port to tell. */
+static void write_address(struct buf *out, const struct conn *c)
 {
+    const struct address *behind = peer_behind_proxy(c);
     struct sockaddr_storage peer;
     socklen_t len = sizeof peer;
     char text[INET6_ADDRSTRLEN] = "";
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+    char proxied[ADDRESS_TEXT];
+    if (behind != NULL) {
+        buf_printf(out, "\"%s\"", address_text(behind, proxied));
+        return;
+    }
+    if (getpeername(c->io.fd, (struct sockaddr *)&peer, &len) < 0)
         peer.ss_family = AF_UNSPEC;
     if (peer.ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)&peer;
@@ -68,9 +79,13 @@ static void write_client(struct buf *out, const struct clients *l, const struct 
     uint64_t behind_by = info->is_behind && head > info->position ? head - info->position : 0;
     if (info->client != NULL)
         client_format_id(info->client, l->server, id);
-    buf_printf(out, "{\"connection\":%s%s%s,\"transport\":\"%s\",\"address\":", id[0] != '\0' ? "\"" : "", id[0] != '\0' ? id : "null",
-               id[0] != '\0' ? "\"" : "", info->transport);
-    write_address(out, c->io.fd);
+    buf_printf(out, "{\"connection\":%s%s%s,\"sub\":", id[0] != '\0' ? "\"" : "", id[0] != '\0' ? id : "null", id[0] != '\0' ? "\"" : "");
+    if (info->token != NULL && info->token->subject[0] != '\0')
+        json_buf_string(out, (struct slice){ info->token->subject, strlen(info->token->subject) });
+    else
+        buf_str(out, "null");
+    buf_printf(out, ",\"transport\":\"%s\",\"address\":", info->transport);
+    write_address(out, c);
     buf_printf(out,
                ",\"connected_s\":%" PRIu64 ",\"subscriptions\":%" PRIu32 ",\"outq_bytes\":%" PRIu64 ",\"behind\":%s,\"behind_by\":%" PRIu64 "}",
                conn_age_ms(c) / 1000, info->subscriptions, conn_waiting(c), info->is_behind ? "true" : "false", behind_by);
@@ -86,6 +101,8 @@ static bool list_conn(struct clients *l, struct conn *c)
         return false;
     if (!c->ops->describe(c, &info) || (l->only_slow && !info.is_behind))
         return false;
+    if (l->user != NULL && (info.token == NULL || strcmp(info.token->subject, l->user) != 0))
+        return false;
     if (l->count++ > 0)
         buf_str(&l->list, ",");
     write_client(&l->list, l, c, &info);
@@ -97,6 +114,7 @@ static bool list_conn(struct clients *l, struct conn *c)
 static void clients_free(struct clients *l)
 {
     buf_done(&l->list);
+    free(l->user);
     free(l);
 }
 
@@ -187,14 +205,16 @@ static bool parse_next(struct slice text, struct clients *l)
 
 static bool parse_query(struct http_client *h, const struct http1_request *rq, struct clients *l)
 {
-    struct query_field f[] = { { .key = "slow" }, { .key = "limit" }, { .key = "from" } };
+    struct query_field f[] = { { .key = "slow" }, { .key = "limit" }, { .key = "from" }, { .key = "user" } };
     HLY_CLEANUP(query_freep) char *memory = NULL;
     uint64_t slow = 0;
     int r = query_read(rq, f, HLY_ARRAY_LEN(f), &memory);
     if (r == 0 && backend_number(f[0].value, 0, 1, &slow) && backend_number(f[1].value, 1, LIMIT_MAX, &l->limit) &&
         (f[2].value.ptr == NULL || parse_next(f[2].value, l))) {
         l->only_slow = slow == 1;
-        return true;
+        if (f[3].value.len == 0 || (l->user = slice_dup(f[3].value)) != NULL)
+            return true;
+        r = -ENOMEM;
     }
     if (r == 0)
         backend_reply_error(h, 400, "bad_request", "slow is 1 or 0, limit a number from 1 to 10000, and from the next of the page before");

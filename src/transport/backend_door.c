@@ -1,72 +1,94 @@
 #include "transport/backend_door.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "transport/resp_client.h"
 
-static void backend_gone(struct reactor *r)
+#define KEEPALIVE_S 60 /* a backend on another host may vanish without a word, and RESP has no ping of the server's */
+#define KEEPALIVE_PROBE_S 20
+
+static void on_http_end(struct reactor *r)
 {
-    stat_sub(&r->stats.backends, 1);
-    atomic_fetch_sub(&r->server->backends, 1);
+    (void)r; /* the context's end says it */
 }
 
-static const struct http_door backend_http_door = { .on_request = backend_http_request, .on_end = backend_gone };
+static const struct http_door backend_http_door = {
+    .on_request = backend_http_request, .wants_body = backend_http_wants_body, .on_end = on_http_end
+};
+
+static void free_access(void *access)
+{
+    backend_access_free(access);
+}
 
 /* ---- the first byte tells what is spoken: '*' begins every RESP command that a client library sends */
 
 static void on_first_bytes(struct conn *c, uint8_t *data, size_t len)
 {
-    struct reactor *r = c->owner;
+    struct backend_access *a = c->owner;
+    struct reactor *r = a->reactor;
     int error;
     if (data[0] == '*') {
-        error = resp_client_start(r, c, backend_gone, data, len);
+        error = resp_client_start(a, data, len);
     } else {
         error = http_client_start(r, c, &backend_http_door, &r->settings->backend_http);
-        if (error == 0)
+        if (error == 0) {
+            http_set_context(c->owner, a, free_access);
             c->ops->on_read(c, data, len);
+        }
     }
     if (error < 0)
         conn_fail(c, -error);
 }
 
-static void on_unspoken_end(struct conn *c)
+static void on_silence(struct conn *c)
 {
-    backend_gone(c->owner);
+    struct backend_access *a = c->owner;
+    stat_add(&a->reactor->stats.backend_auth_timeouts, 1);
+    conn_close(c);
 }
 
-static const struct conn_ops first_ops = { .on_read = on_first_bytes, .on_end = on_unspoken_end };
+static void on_unspoken_end(struct conn *c)
+{
+    backend_access_free(c->owner);
+}
+
+static const struct conn_ops first_ops = { .on_read = on_first_bytes, .on_timer = on_silence, .on_end = on_unspoken_end };
 
 /* ---- who may come in */
 
-static bool uid_is_welcome(int fd, const struct backend_peers *peers)
+static bool uid_is_welcome(const struct ucred *cred, const struct backend_peers *peers)
 {
     static struct log_gate gate;
-    struct ucred cred;
-    socklen_t len = sizeof cred;
     if (peers->count == 0)
         return true;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return false;
     for (size_t i = 0; i < peers->count; i++)
-        if (peers->uids[i] == cred.uid)
+        if (peers->uids[i] == cred->uid)
             return true;
     log_limited(&gate, LOG_LEVEL_WARN, "backend_refused", "uid=%u pid=%d is not in allow_uid of the backend: connection refused",
-                (unsigned)cred.uid, (int)cred.pid);
+                (unsigned)cred->uid, (int)cred->pid);
     return false;
 }
 
-static bool has_room(struct reactor *r)
+/* Of a TCP connection: nobody's. */
+static bool read_peer(int fd, const struct backend_peers *peers, struct ucred *ret)
 {
-    static struct log_gate gate;
-    if (atomic_fetch_add(&r->server->backends, 1) < r->settings->max_backends)
-        return true;
-    atomic_fetch_sub(&r->server->backends, 1);
-    log_limited(&gate, LOG_LEVEL_WARN, "backends_full", "a backend was refused: limits.backends (%llu) is reached",
-                (unsigned long long)r->settings->max_backends);
-    return false;
+    socklen_t len = sizeof *ret;
+    *ret = (struct ucred){ .uid = (uid_t)-1, .gid = (gid_t)-1 };
+    return peers->is_tcp || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &len) == 0 || (peers->count == 0 && peers->keys == NULL);
+}
+
+static void keep_alive(int fd)
+{
+    static const int on = 1, idle_s = KEEPALIVE_S, probe_s = KEEPALIVE_PROBE_S;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &probe_s, sizeof probe_s);
 }
 
 static void refuse(struct reactor *r, int fd, const char *text, size_t len)
@@ -80,19 +102,25 @@ void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *
 {
     static const char not_you[] = "-NOPERM your uid is not in allow_uid of this backend socket\r\n";
     static const char full[] = "-ERR max number of clients reached (limits.backends)\r\n";
-    if (!uid_is_welcome(fd, peers)) {
+    struct ucred peer;
+    bool is_full;
+    if (!read_peer(fd, peers, &peer) || !uid_is_welcome(&peer, peers)) {
         refuse(r, fd, not_you, sizeof not_you - 1);
         return;
     }
-    if (!has_room(r)) {
+    struct backend_access *a = backend_access_new(r, peers, peer.uid, &is_full);
+    if (is_full) {
         refuse(r, fd, full, sizeof full - 1);
         return;
     }
-    struct conn *c = conn_new(&r->loop, fd, &first_ops, r);
-    if (c == NULL) {
-        atomic_fetch_sub(&r->server->backends, 1);
+    if (a == NULL || (a->conn = conn_new(&r->loop, fd, &first_ops, a)) == NULL) {
+        if (a != NULL)
+            backend_access_free(a);
         close(fd);
         return;
     }
-    stat_add(&r->stats.backends, 1);
+    if (peers->is_tcp)
+        keep_alive(fd);
+    if (a->rights == NULL)
+        conn_set_timer(a->conn, r->settings->handshake_timeout_ms);
 }

@@ -2,18 +2,15 @@
 #ifndef HALLEY_TRANSPORT_BACKEND_DOOR_H
 #define HALLEY_TRANSPORT_BACKEND_DOOR_H
 
+#include "transport/backend_access.h"
 #include "transport/http_server.h"
 #include "transport/reactor.h"
-
-struct backend_peers { /* who may connect to a Unix listener, beside the file's mode */
-    const uid_t *uids; /* borrowed */
-    size_t count;      /* 0: whoever the mode lets in */
-};
 
 /* Take over a connection that was accepted on a backend listener. On the reactor's thread. */
 void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *peers);
 
-/* ---- backend_http.c */
+/* ---- backend_http.c. A client's context is its struct backend_access */
 void backend_http_request(struct http_client *h, const struct http1_request *rq);
+bool backend_http_wants_body(struct http_client *h, const struct http1_request *head);
 
 #endif

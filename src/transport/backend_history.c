@@ -16,8 +16,6 @@
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 1000
 
-static const struct rule_client backend = { .is_backend = true };
-
 struct history { /* one request being worked on */
     struct http_ticket ticket;
     struct reactor *reactor;
@@ -174,7 +172,13 @@ static bool name_passes(struct http_client *h, const struct hub_name *n)
         backend_reply_error(h, 400, "bad_topic", text);
         return false;
     }
-    if (!rules_allow(http_reactor(h)->rules, &backend, RULE_SUBSCRIBE, n->name.ptr, n->name.len)) {
+    const struct rule_client *who = &backend_rights_of(h)->may[RULE_SUBSCRIBE];
+    if (who->is_limited && !rules_claim_covers(who, n->name.ptr, n->name.len)) {
+        snprintf(text, sizeof text, "reading '%s' is not allowed: no subscribe pattern of this key covers it", quoted);
+        backend_reply_error(h, 403, "forbidden", text);
+        return false;
+    }
+    if (!rules_allow(http_reactor(h)->rules, who, RULE_SUBSCRIBE, n->name.ptr, n->name.len)) {
         snprintf(text, sizeof text, "reading '%s' is not allowed: a topics rule that it reaches says subscribe = nobody", quoted);
         backend_reply_error(h, 403, "forbidden", text);
         return false;

@@ -2,9 +2,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/addresses.h"
 #include "base/log.h"
 #include "core/cursor.h"
 #include "core/topic_name.h"
@@ -18,7 +21,7 @@
 #define TOPICS_PER_PAGE 1000
 #define TOPICS_SLICES 50 /* of the table's walk, per request: a page may be short, `next` says whether there is more */
 
-static const struct rule_client backend = { .is_backend = true };
+#define BASIC_MAX_BYTES 1024 /* of "user:key" in base64 */
 
 /* ---- answers */
 
@@ -51,6 +54,7 @@ struct batch_item {
 struct batch {
     struct http_ticket ticket;
     struct reactor *reactor;
+    const struct rule_client *who;
     struct batch_item *items;
     size_t count;
     size_t cap;
@@ -119,7 +123,7 @@ static bool batch_add(struct batch *b, struct slice topic, struct slice payload,
     *it = (struct batch_item){ 0 };
     struct message *m = NULL;
     if (key.ptr == NULL || publish_check_key(b->reactor, key, &why))
-        m = publish_prepare(b->reactor, &backend, topic, payload, &why);
+        m = publish_prepare(b->reactor, b->who, topic, payload, &why);
     if (m == NULL) {
         if ((it->refusal = malloc(sizeof why)) == NULL)
             return false;
@@ -173,7 +177,7 @@ static struct batch *batch_new(struct http_client *h)
     if (b == NULL)
         backend_reply_no_memory(h);
     else
-        b->reactor = http_reactor(h);
+        *b = (struct batch){ .reactor = http_reactor(h), .who = &backend_rights_of(h)->may[RULE_PUBLISH] };
     return b;
 }
 
@@ -319,7 +323,7 @@ static void do_publish(struct http_client *h, const struct http1_request *rq)
     if (!query_parse(h, rq, &q))
         return;
     if (q.topic.ptr != NULL)
-        http_publish(h, rq, q.topic, &backend, NULL);
+        http_publish(h, rq, q.topic, &backend_rights_of(h)->may[RULE_PUBLISH], NULL);
     else
         publish_batch(h, rq);
 }
@@ -329,6 +333,7 @@ static void do_publish(struct http_client *h, const struct http1_request *rq)
 struct topics_page {
     json_t *list;
     struct slice pattern;
+    const struct backend_rights *rights;
     const char *epoch;
 };
 
@@ -337,6 +342,8 @@ static void topics_visit(const struct hub_topic_info *info, void *ctx)
     struct topics_page *p = ctx;
     char cursor[CURSOR_MAX_BYTES + 1];
     if (p->pattern.ptr != NULL && !pattern_matches(p->pattern.ptr, p->pattern.len, info->name, info->name_len))
+        return;
+    if (!backend_rights_see(p->rights, info->name, info->name_len))
         return;
     cursor_format(cursor, p->epoch, info->seq);
     json_array_append_new(p->list, json_pack("{s:s#,s:I,s:I,s:s}", "topic", info->name, (int)info->name_len, "subscribers",
@@ -372,7 +379,9 @@ static void do_topics(struct http_client *h, const struct http1_request *rq)
         backend_reply_error(h, 400, "bad_request", "limit is a number above 0, and from is the next of the page before");
         return;
     }
-    struct topics_page page = { .list = json_array(), .pattern = q.pattern, .epoch = hub_epoch(http_reactor(h)->hub) };
+    struct topics_page page = {
+        .list = json_array(), .pattern = q.pattern, .rights = backend_rights_of(h), .epoch = hub_epoch(http_reactor(h)->hub)
+    };
     const char *bad = q.pattern.ptr == NULL ? NULL : pattern_error(q.pattern.ptr, q.pattern.len);
     if (bad != NULL || page.list == NULL) {
         json_decref(page.list);
@@ -422,20 +431,171 @@ static void do_healthz(struct http_client *h, const struct http1_request *rq)
     http_reply_text(h, draining ? 503 : 200, NULL, "%s", draining ? "draining" : "ok");
 }
 
+/* ---- who asks */
+
+const struct backend_rights *backend_rights_of(const struct http_client *h)
+{
+    return ((const struct backend_access *)http_context(h))->rights;
+}
+
+struct credentials {
+    struct slice user;
+    struct slice key; /* NULL ptr: the request has none that can be read */
+    char memory[BASIC_MAX_BYTES];
+};
+
+static bool is_scheme(struct slice value, struct slice scheme)
+{
+    return value.len > scheme.len && value.ptr[scheme.len] == ' ' && slice_equals_nocase((struct slice){ value.ptr, scheme.len }, scheme.ptr);
+}
+
+/* Basic (RFC 7617 2): base64 of "user:key". */
+static void read_basic(struct slice text, struct credentials *ret)
+{
+    if (text.len == 0 || text.len % 4 != 0 || text.len > sizeof ret->memory)
+        return;
+    int n = EVP_DecodeBlock((unsigned char *)ret->memory, (const unsigned char *)text.ptr, (int)text.len);
+    for (size_t i = text.len; n > 0 && text.len - i < 2 && text.ptr[i - 1] == '='; i--)
+        n--;
+    const char *colon = n <= 0 ? NULL : memchr(ret->memory, ':', (size_t)n);
+    if (colon == NULL)
+        return;
+    ret->user = (struct slice){ ret->memory, (size_t)(colon - ret->memory) };
+    ret->key = (struct slice){ colon + 1, (size_t)n - ret->user.len - 1 };
+}
+
+/* Authorization: Bearer KEY (RFC 6750 2.1), or Basic with the key as its password, as curl -u and addresses with a user have it. Returns whether the header is
+ * there. */
+static bool read_credentials(const struct http1_request *rq, struct credentials *ret)
+{
+    struct slice value = http1_header_get(rq, "Authorization");
+    ret->user = ret->key = (struct slice){ 0 };
+    if (is_scheme(value, SLICE_LIT("Bearer")))
+        ret->key = slice_trim((struct slice){ value.ptr + 7, value.len - 7 });
+    else if (is_scheme(value, SLICE_LIT("Basic")))
+        read_basic(slice_trim((struct slice){ value.ptr + 6, value.len - 6 }), ret);
+    return value.ptr != NULL;
+}
+
+bool backend_http_wants_body(struct http_client *h, const struct http1_request *head)
+{
+    struct backend_access *a = http_context(h);
+    struct credentials c;
+    if (a->peers->keys == NULL || !read_credentials(head, &c))
+        return a->without != NULL;
+    bool is_right = backend_access_would_check(a, c.user, c.key);
+    OPENSSL_cleanse(c.memory, sizeof c.memory);
+    return is_right;
+}
+
+/* Who sends this request? Each says it anew. Returns false after a wrong key. */
+static bool identify(struct backend_access *a, const struct http1_request *rq)
+{
+    struct credentials c;
+    a->rights = a->without;
+    if (a->peers->keys == NULL || !read_credentials(rq, &c))
+        return true;
+    bool is_right = backend_access_check(a, c.user, c.key);
+    OPENSSL_cleanse(c.memory, sizeof c.memory);
+    return is_right;
+}
+
+static void refuse_key(struct http_client *h, bool is_wrong)
+{
+    stat_add(&http_reactor(h)->stats.backend_errors, 1);
+    http_last_answer(h); /* the next guess takes a connection of its own */
+    http_reply_text(h, 401, is_wrong ? "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n" : "WWW-Authenticate: Bearer\r\n",
+                    is_wrong ? "The key is wrong: it is none of this backend's key_file." : "A key is needed: Authorization: Bearer KEY.");
+}
+
+/* An address, or a name that everyone's own machine has. */
+static bool is_host_of_ours(struct slice host)
+{
+    struct address address;
+    struct slice name = host;
+    if (name.len > 0 && *name.ptr == '[') {
+        const char *end = memchr(name.ptr, ']', name.len);
+        name = (struct slice){ name.ptr + 1, end == NULL ? 0 : (size_t)(end - name.ptr) - 1 };
+    } else {
+        const char *colon = memchr(name.ptr, ':', name.len);
+        name.len = colon == NULL ? name.len : (size_t)(colon - name.ptr);
+    }
+    return host.len == 0 || slice_equals_nocase(name, "localhost") || address_parse(name, &address);
+}
+
+/* A page that someone visits can make a browser on this machine, or within the network, send requests here. Its requests have an Origin; or a Host that its
+ * owner made to mean this address, to pass for the same origin. */
+static bool is_from_a_page(const struct backend_access *a, const struct http1_request *rq)
+{
+    if (!a->peers->is_tcp)
+        return false;
+    return http1_header_get(rq, "Origin").ptr != NULL || (a->peers->keys == NULL && !is_host_of_ours(rq->host));
+}
+
+bool backend_may_read(const struct http_client *h, struct slice topic)
+{
+    const struct rule_client *who = &backend_rights_of(h)->may[RULE_SUBSCRIBE];
+    return (!who->is_limited || rules_claim_covers(who, topic.ptr, topic.len)) &&
+           rules_allow(http_reactor(h)->rules, who, RULE_SUBSCRIBE, topic.ptr, topic.len);
+}
+
 /* ---- routes */
+
+enum route_for { FOR_ALL, FOR_KEYS, FOR_WHOLE_KEYS }; /* without a key; with one; with one that has no patterns */
 
 static const struct route {
     const char *path;
     enum http1_method method;
+    enum route_for who;
     void (*run)(struct http_client *h, const struct http1_request *rq);
 } routes[] = {
-    { "/publish", HTTP1_POST, do_publish }, { "/topics", HTTP1_GET, do_topics },   { "/stats", HTTP1_GET, do_stats },
-    { "/metrics", HTTP1_GET, do_metrics },  { "/healthz", HTTP1_GET, do_healthz }, { "/history", HTTP1_GET, backend_history },
-    { "/clients", HTTP1_GET, backend_clients },
+    { "/publish", HTTP1_POST, FOR_KEYS, do_publish },
+    { "/topics", HTTP1_GET, FOR_KEYS, do_topics },
+    { "/history", HTTP1_GET, FOR_KEYS, backend_history },
+    { "/presence", HTTP1_GET, FOR_KEYS, backend_presence },
+    { "/clients", HTTP1_GET, FOR_WHOLE_KEYS, backend_clients },
+    { "/disconnect", HTTP1_POST, FOR_WHOLE_KEYS, backend_disconnect },
+    { "/revoke", HTTP1_POST, FOR_WHOLE_KEYS, backend_revoke },
+    { "/stats", HTTP1_GET, FOR_WHOLE_KEYS, do_stats },
+    { "/metrics", HTTP1_GET, FOR_WHOLE_KEYS, do_metrics },
+    { "/healthz", HTTP1_GET, FOR_ALL, do_healthz },
+    { "/readyz", HTTP1_GET, FOR_ALL, do_healthz },
 };
+
+static bool is_for(struct slice path, enum route_for who)
+{
+    for (size_t i = 0; i < HLY_ARRAY_LEN(routes); i++)
+        if (slice_equals(path, routes[i].path))
+            return routes[i].who == who;
+    return false;
+}
+
+/* May it come in, and there? If not, that has been answered. */
+static bool is_welcome(struct http_client *h, const struct http1_request *rq)
+{
+    struct backend_access *a = http_context(h);
+    bool is_right = identify(a, rq);
+    if (is_from_a_page(a, rq)) {
+        http_last_answer(h);
+        http_reply_text(h, 403, NULL, "This door is for backends, and the request comes from a web page in a browser.");
+    } else if (!is_right) {
+        refuse_key(h, true);
+    } else if (a->rights == NULL && !is_for(rq->path, FOR_ALL)) {
+        refuse_key(h, false);
+    } else if (a->rights != NULL && !backend_rights_are_all(a->rights) && is_for(rq->path, FOR_WHOLE_KEYS)) {
+        backend_reply_error(h, 403, "forbidden", "this key has patterns, and what is asked for belongs to no topic: it is for keys without");
+    } else {
+        return true;
+    }
+    return false;
+}
 
 void backend_http_request(struct http_client *h, const struct http1_request *rq)
 {
+    if (!is_welcome(h, rq))
+        return;
+    if (backend_rights_of(h) == NULL) /* a check of its health, which leaves its place to others */
+        http_last_answer(h);
     for (size_t i = 0; i < HLY_ARRAY_LEN(routes); i++) {
         const struct route *route = &routes[i];
         if (!slice_equals(rq->path, route->path))
@@ -448,6 +608,6 @@ void backend_http_request(struct http_client *h, const struct http1_request *rq)
         return;
     }
     http_reply_text(h, 404, NULL,
-                    "Nothing is here. The backend door has POST /publish?topic=NAME, GET /topics, /history?topic=NAME, /clients, /stats, /metrics and "
-                    "/healthz, and speaks the Redis protocol.");
+                    "Nothing is here. The backend door has POST /publish?topic=NAME, GET /topics, /history?topic=NAME, "
+                    "/presence?topic=NAME, /clients, /stats, /metrics, /healthz and /readyz, POST /disconnect and /revoke, and speaks the Redis protocol.");
 }

@@ -116,9 +116,7 @@ void client_set_token(struct client *c, struct token *token)
 
 uint64_t client_expires_in_ms(const struct client *c, uint64_t wall_ms)
 {
-    if (c->token == NULL || c->token->expires_ms == 0)
-        return UINT64_MAX;
-    return c->token->expires_ms > wall_ms ? c->token->expires_ms - wall_ms : 0;
+    return token_expires_in_ms(c->token, wall_ms);
 }
 
 const struct rule_client *client_rights_of(const struct token *token, enum rule_action action)

@@ -19,6 +19,8 @@
 struct client { /* embedded in a subscriber's or session's struct */
     uint8_t random[16];
     uint8_t reactor;     /* which one has it */
+    uint64_t connected_ms; /* monotonic; 0: it has not been told that it came */
+    const char *end_reason; /* why we end it, for backends: a literal; NULL: we do not */
     struct token *token; /* who it is; a reference, or NULL: nobody in particular */
 };
 

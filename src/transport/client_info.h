@@ -13,6 +13,7 @@
 
 struct client_info { /* filled in by `bool (*describe)(struct conn *c, struct client_info *ret)`; pointers are borrowed for the listing's step */
     const struct client *client; /* whose id it is; NULL: it has none */
+    const struct token *token;   /* who it is; NULL: nobody in particular */
     const char *transport;       /* a literal: "websocket", "halley.v1/websocket", "sse", "halley.v1/sse", "ndjson", "iframe", "poll", ... */
     uint32_t subscriptions;
     bool is_behind;              /* it reads on from history */

@@ -62,11 +62,26 @@ static unsigned status_of(struct slice json)
     return 400;
 }
 
+/* "Retry-After: N\r\n" for an answer that says retry_ms, which is then its last member; "" for others. */
+static const char *retry_after(const struct buf *json, char out[48])
+{
+    static const char member[] = ",\"retry_ms\":";
+    const char *at = json->len == 0 ? NULL : memrchr(json->data, ',', json->len);
+    out[0] = '\0';
+    if (at == NULL || (size_t)((const char *)json->data + json->len - at) < sizeof member || memcmp(at, member, sizeof member - 1) != 0)
+        return out;
+    unsigned long long ms = 0;
+    for (at += sizeof member - 1; *at >= '0' && *at <= '9'; at++) /* a brace follows */
+        ms = ms * 10 + (unsigned)(*at - '0');
+    snprintf(out, 48, "Retry-After: %llu\r\n", (ms + 999) / 1000);
+    return out;
+}
+
 static void reply(struct http_client *h, unsigned status, struct slice origin, struct buf *json)
 {
-    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128];
-    snprintf(extra, sizeof extra, "Cache-Control: no-store\r\n%s%s", status == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
-             cors_headers(cors, origin));
+    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128], retry[48];
+    snprintf(extra, sizeof extra, "Cache-Control: no-store\r\n%s%s%s", retry_after(json, retry), status == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
+             cors_headers(cors, http_reactor(h)->settings, origin));
     buf_str(json, "\n");
     if (json->failed)
         http_reply_text(h, 503, extra, "Out of memory, try again later.");

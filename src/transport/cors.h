@@ -11,9 +11,12 @@
 #define CORS_ORIGIN_MAX 300 /* bytes: scheme, a host name of 253, port; a request with a longer Origin is refused */
 #define CORS_HEADERS_MAX 512
 
+struct settings;
+
 /* Header lines for an answer, refusals included, to a request with this Origin (ptr NULL: it has none); for `extra` of http_reply(). Pages may
- * read ETag and Retry-After besides what they always may. Writes to out and returns it. */
-const char *cors_headers(char out[CORS_HEADERS_MAX], struct slice origin);
+ * read ETag and Retry-After besides what they always may; where cookies carry tokens, those that `origins` names may send theirs. Writes to out and
+ * returns it. */
+const char *cors_headers(char out[CORS_HEADERS_MAX], const struct settings *set, struct slice origin);
 
 /* Answer OPTIONS: Allow, and for a page the preflight, which allows `method` (GET or POST) and the request headers that our clients send. */
 void cors_preflight(struct http_client *h, struct slice origin, const char *allow, const char *method);

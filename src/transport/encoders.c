@@ -293,11 +293,13 @@ static uint32_t entry_topic_encode(struct message *m, const struct feed *f, cons
 
 const struct wire_encoder transport_encoders[WIRE_FORMS] = {
     [WIRE_WS_PLAIN] = { .bound = ws_bound, .encode = ws_encode },
-    [WIRE_WS_V1] = { .bound = ws_v1_bound, .encode = ws_v1_encode },
+    [WIRE_WS_V1] = { .bound = ws_v1_bound, .encode = ws_v1_encode, .carries_presence = true },
     [WIRE_SSE] = { .bound = sse_bound, .encode = sse_encode },
-    [WIRE_SSE_V1] = { .bound = sse_v1_bound, .encode = sse_v1_encode },
-    [WIRE_NDJSON] = { .bound = ndjson_bound, .encode = ndjson_encode },
-    [WIRE_IFRAME] = { .bound = iframe_bound, .encode = iframe_encode },
+    [WIRE_SSE_JSON] = { .bound = sse_v1_bound, .encode = sse_v1_encode },
+    [WIRE_SSE_V1] = { .bound = sse_v1_bound, .encode = sse_v1_encode, .carries_presence = true },
+    [WIRE_NDJSON] = { .bound = ndjson_bound, .encode = ndjson_encode, .carries_presence = true },
+    [WIRE_POLL] = { .bound = ndjson_bound, .encode = ndjson_encode },
+    [WIRE_IFRAME] = { .bound = iframe_bound, .encode = iframe_encode, .carries_presence = true },
     [WIRE_RESP2] = { .bound = resp_bound, .encode = resp2_encode, .per_feed = true },
     [WIRE_RESP3] = { .bound = resp_bound, .encode = resp3_encode, .per_feed = true },
     [WIRE_RESP2_STAR] = { .bound = resp_bound, .encode = resp2_star_encode, .per_feed = true },

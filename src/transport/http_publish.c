@@ -42,9 +42,23 @@ void http_publish_error(struct http_client *h, unsigned status, const char *code
     reply_json(h, status, &body, extra);
 }
 
+/* Retry-After is for proxies and HTTP libraries, and has seconds only (RFC 9110 10.2.3). */
+static void refuse_rate(struct http_client *h, const struct publish_refusal *why, const char *extra)
+{
+    HLY_CLEANUP(buf_done) struct buf body = { 0 }, lines = { 0 };
+    buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\",\"retry_ms\":%" PRIu64 "}}", publish_error_name(why->code), why->text,
+               why->retry_ms); /* a sentence of ours without anyone's text */
+    buf_printf(&lines, "Retry-After: %" PRIu64 "\r\n%s", (why->retry_ms + 999) / 1000, extra == NULL ? "" : extra);
+    buf_append(&lines, "", 1);
+    reply_json(h, publish_error_status(why->code), &body, lines.failed ? extra : (const char *)lines.data);
+}
+
 void http_publish_refuse(struct http_client *h, const struct publish_refusal *why, const char *extra)
 {
-    http_publish_error(h, publish_error_status(why->code), publish_error_name(why->code), why->text, extra);
+    if (why->code == PUBLISH_RATE_LIMITED)
+        refuse_rate(h, why, extra);
+    else
+        http_publish_error(h, publish_error_status(why->code), publish_error_name(why->code), why->text, extra);
 }
 
 /* ---- one publish on its way */
@@ -104,6 +118,8 @@ void http_publish(struct http_client *h, const struct http1_request *rq, struct 
     struct message *m = NULL;
     if (key.ptr == NULL || publish_check_key(r, key, &why))
         m = publish_prepare(r, who, topic, rq->body, &why);
+    if (m != NULL && !who->is_backend && !publish_is_in_rate(r, http_conn(h), rq->body.len, &why))
+        m = message_unref(m);
     struct single *s = m == NULL ? NULL : single_new(r, who->is_backend, extra, key);
     if (s == NULL) {
         message_unref(m);

@@ -9,6 +9,7 @@
 
 #include "auth/token.h"
 #include "base/log.h"
+#include "transport/peer.h"
 
 #define HTTP_LINGER_MS 2000
 #define HTTP_EOF_LINGER_MS 5000   /* for a client that has finished sending and still reads */
@@ -30,6 +31,8 @@ struct http_client {
     struct conn *conn;
     struct reactor *reactor;
     const struct http_door *door;
+    void *context;              /* the door's */
+    void (*free_context)(void *context);
     struct http1_parser *parser;
     struct token *token;        /* of the current request */
     struct http_ticket *ticket; /* of an answer to come */
@@ -90,9 +93,27 @@ static void http_client_free(struct http_client *h)
     token_unref(h->token);
     http1_parser_free(h->parser);
     buf_done(&h->rest);
+    if (h->free_context != NULL)
+        h->free_context(h->context);
     free(h);
     if (t != NULL && t->ops != NULL)
         t->ops->on_gone(t);
+}
+
+void http_set_context(struct http_client *h, void *context, void (*free_context)(void *context))
+{
+    h->context = context;
+    h->free_context = free_context;
+}
+
+void *http_context(const struct http_client *h)
+{
+    return h->context;
+}
+
+void http_last_answer(struct http_client *h)
+{
+    h->keep_alive = false;
 }
 
 void http_set_token(struct http_client *h, struct token *token)
@@ -163,6 +184,7 @@ void http_reply(struct http_client *h, unsigned status, const char *content_type
     }
     http1_parser_next(h->parser);
     http_enter(h, HTTP_READING);
+    peer_answered(h->reactor, h->conn);
     conn_set_timer(h->conn, h->reactor->settings->handshake_timeout_ms);
     conn_resume(h->conn, CONN_PAUSE_BUSY);
     http_go_on(h);
@@ -228,7 +250,8 @@ static void http_refuse(struct http_client *h, unsigned status)
     http_reply_text(h, status, NULL, "%s", http1_parser_error(h->parser));
 }
 
-static void http_request(struct http_client *h)
+/* is_cut: its body is not taken. */
+static void http_request(struct http_client *h, bool is_cut)
 {
     const struct http1_request *rq = http1_parser_request(h->parser);
     stat_add(&h->reactor->stats.http_requests, 1);
@@ -237,7 +260,16 @@ static void http_request(struct http_client *h)
     http_enter(h, HTTP_ANSWERING);
     conn_set_timer(h->conn, 0);
     http_set_token(h, NULL); /* each request says for itself who sends it */
+    if (is_cut)
+        h->keep_alive = false;
     h->door->on_request(h, rq);
+}
+
+/* The head of a request is here, and its body not. Returns whether to wait for that. */
+static bool http_wants_body(struct http_client *h)
+{
+    const struct http1_request *head = http1_parser_head(h->parser);
+    return head == NULL || h->door->wants_body == NULL || h->door->wants_body(h, head);
 }
 
 static void http_keep_rest(struct http_client *h, const uint8_t *data, size_t len)
@@ -275,11 +307,13 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
         data += used;
         len -= used;
         if (r == 0) {
-            if (http1_parser_wants_continue(h->parser))
+            if (!http_wants_body(h))
+                http_request(h, true);
+            else if (http1_parser_wants_continue(h->parser))
                 conn_write_later(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
             break;
         }
-        http_request(h);
+        http_request(h, false);
     }
     h->in_process = false;
     if (h->state == HTTP_UPGRADED) {
@@ -363,6 +397,7 @@ static void on_stop(struct conn *c)
 static void on_end(struct conn *c)
 {
     struct http_client *h = c->owner;
+    peer_done(h->reactor, c);
     h->door->on_end(h->reactor);
     http_client_free(h);
 }
@@ -373,7 +408,13 @@ static bool describe(struct conn *c, struct client_info *ret)
     return t != NULL && t->ops != NULL && t->ops->describe != NULL && t->ops->describe(t, ret);
 }
 
+static bool kick(struct conn *c, const struct kick *k)
+{
+    struct http_ticket *t = ((struct http_client *)c->owner)->ticket;
+    return t != NULL && t->ops != NULL && t->ops->kick != NULL && t->ops->kick(t, k);
+}
+
 static const struct conn_ops http_conn_ops = {
     .on_read = on_read,   .on_eof = on_eof,     .on_drained = on_drained, .on_timer = on_timer,
-    .on_stop = on_stop,   .describe = describe, .on_end = on_end
+    .on_stop = on_stop,   .describe = describe, .kick = kick,             .on_end = on_end,
 };

@@ -17,6 +17,9 @@ struct token;
 struct http_door {
     /* Answer the request with http_reply(), now or later (rq is borrowed for the call), or take the connection over with http_upgrade(). */
     void (*on_request)(struct http_client *h, const struct http1_request *rq);
+    /* The head is here, and the body still to come: is the request to be taken? If not it comes to on_request() at once, without a body, and its answer
+     * is the last. May be asked several times; NULL: always. */
+    bool (*wants_body)(struct http_client *h, const struct http1_request *head);
     void (*on_end)(struct reactor *r); /* the connection ended as HTTP (it was not upgraded) */
 };
 
@@ -25,6 +28,13 @@ int http_client_start(struct reactor *r, struct conn *conn, const struct http_do
 
 struct reactor *http_reactor(const struct http_client *h);
 struct conn *http_conn(const struct http_client *h);
+
+/* Something of the door's own that lives as long as the client; free is called with it at the end. NULL until it is set. */
+void http_set_context(struct http_client *h, void *context, void (*free)(void *context));
+void *http_context(const struct http_client *h);
+
+/* The answer to the current request is the last: the connection ends with it. */
+void http_last_answer(struct http_client *h);
 
 /* Who sends the current request: the token that it carries, checked. http_set_token() takes the reference; it is kept until the answer, or the end of on_request()
  * of a request that upgrades. NULL: there is none. http_token() borrows. */
@@ -53,6 +63,7 @@ struct http_ticket_ops {
     void (*on_hurry)(struct http_ticket *t); /* wait no longer: the time is up, the client has finished sending, or the server stops. Answer soon */
     void (*on_gone)(struct http_ticket *t);  /* the connection has ended; the client is no more in the ticket */
     bool (*describe)(struct http_ticket *t, struct client_info *ret); /* conn_ops.describe; NULL: it is not listed */
+    bool (*kick)(struct http_ticket *t, const struct kick *k);        /* conn_ops.kick; NULL: there is nothing to end */
 };
 
 /* Wait for up to ms. The connection is read on meanwhile, and what comes is kept for after the answer, so that a client that goes away is noticed when it

@@ -5,8 +5,12 @@
 #include <strings.h>
 
 #include "auth/jwt.h"
+#include "auth/origin.h"
+#include "auth/revocation.h"
 #include "base/log.h"
+#include "base/slice.h"
 #include "transport/cors.h"
+#include "transport/http_publish.h"
 #include "transport/query.h"
 
 /* ---- where it may be */
@@ -45,16 +49,38 @@ static struct slice cookie(const struct http1_request *rq, struct slice name)
     return (struct slice){ 0 };
 }
 
+/* A browser sends its cookies whichever page asks. They count for our own pages, and for those that `origins` names; a page that only `*` or `null` lets in is a
+ * stranger's, and is answered as a client without a token. Navigations have no Origin: who may show their answer in a frame is `origins` too (frame-ancestors),
+ * but for `*`. */
+static bool may_use_cookies(const struct http1_request *rq, const struct settings *set, struct slice origin)
+{
+    struct slice site = http1_header_get(rq, "Sec-Fetch-Site");
+    if (origin.ptr != NULL)
+        return origin_is_own(origin, rq->host) || origin_is_named(origin, set->origins, set->origin_count);
+    if (site.ptr == NULL || slice_equals(site, "same-origin") || slice_equals(site, "none"))
+        return true;
+    for (size_t i = 0; i < set->origin_count; i++)
+        if (slice_equals(set->origins[i], "*"))
+            return false;
+    return true;
+}
+
 /* ---- what it is worth */
 
-static bool refuse(struct http_client *h, struct slice origin, enum jwt_error error)
+static bool refuse(struct http_client *h, const struct http1_request *rq, struct slice origin, enum jwt_error error)
 {
     static struct log_gate gate;
-    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128];
+    const bool is_ours = error == JWT_NO_MEMORY;
+    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128], text[256];
     stat_add(&http_reactor(h)->stats.tokens_refused, 1);
     log_limited(&gate, LOG_LEVEL_INFO, "token_refused", "why=%s %s", jwt_error_name(error), jwt_error_operator(error));
-    snprintf(extra, sizeof extra, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\nCache-Control: no-store\r\n%s", cors_headers(cors, origin));
-    http_reply_text(h, error == JWT_NO_MEMORY ? 503 : 401, extra, "This is refused: %s.", jwt_error_text(error));
+    snprintf(extra, sizeof extra, "%sCache-Control: no-store\r\n%s", is_ours ? "" : "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n",
+             cors_headers(cors, http_reactor(h)->settings, origin));
+    snprintf(text, sizeof text, "This is refused: %s.", jwt_error_text(error));
+    if (rq->method == HTTP1_POST) /* these doors answer in JSON */
+        http_publish_error(h, is_ours ? 503 : 401, is_ours ? "unavailable" : "unauthorized", text, extra);
+    else
+        http_reply_text(h, is_ours ? 503 : 401, extra, "%s", text);
     return false;
 }
 
@@ -69,16 +95,20 @@ bool identify(struct http_client *h, const struct http1_request *rq, struct slic
     struct slice text = bearer(rq);
     if (text.len == 0) {
         if (query_read(rq, &field, 1, &memory) == -ENOMEM)
-            return refuse(h, origin, JWT_NO_MEMORY);
+            return refuse(h, rq, origin, JWT_NO_MEMORY);
         text = field.value; /* a broken query is its door's to refuse */
     }
-    if (text.len == 0)
+    if (text.len == 0 && may_use_cookies(rq, r->settings, origin))
         text = cookie(rq, r->settings->auth_cookie);
     if (text.len == 0)
         return true;
     enum jwt_error error = jwt_verify(r->settings->jwt, text, r->loop.wall_ms, &token);
+    if (error == JWT_OK && revocations_has(r->server->revocations, token, r->loop.wall_ms)) {
+        token_unref(token);
+        error = JWT_REVOKED;
+    }
     if (error != JWT_OK)
-        return refuse(h, origin, error);
+        return refuse(h, rq, origin, error);
     http_set_token(h, token);
     return true;
 }

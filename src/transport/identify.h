@@ -4,8 +4,8 @@
 
 #include "transport/http_server.h"
 
-/* Look for a token in `Authorization: Bearer`, then in the query (`token=`), then in the cookie that the config names; check it and give it to the client
- * (http_token()). Without one, or without auth in the config, the client stays anonymous. Returns false when the request has been answered with 401 and a
+/* Look for a token in `Authorization: Bearer`, then in the query (`token=`), then in the cookie that the config names, if no stranger's page asks; check it and
+ * give it to the client (http_token()). origin: the request's, which is allowed. Without one, or without auth in the config, the client stays anonymous. Returns false when the request has been answered with 401 and a
  * sentence: a token that does not hold is never taken for none. */
 bool identify(struct http_client *h, const struct http1_request *rq, struct slice origin);
 

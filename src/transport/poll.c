@@ -23,10 +23,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/token.h"
 #include "base/log.h"
 #include "core/reading.h"
 #include "transport/client_info.h"
 #include "transport/cors.h"
+#include "transport/kick.h"
 #include "transport/query.h"
 #include "transport/wish.h"
 
@@ -63,6 +65,7 @@ struct poll {
     bool has_etag;
     bool is_gap;       /* messages are missing before the first */
     bool is_complete;  /* it takes no more: what comes is for the next poll */
+    uint16_t refused_with; /* a backend has ended it: the status that says so; 0: it has not */
     uint16_t origin_len; /* 0: the request has none */
     char origin[];
 };
@@ -266,7 +269,7 @@ static void poll_reply(struct poll *p, struct http_client *h, unsigned status, u
     char cursor[CURSOR_MAX_BYTES + 1], cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128];
     struct reactor *r = p->reactor;
     cursor_format(cursor, hub_epoch(r->hub), seq);
-    cors_headers(cors, (struct slice){ p->origin_len > 0 ? p->origin : NULL, p->origin_len });
+    cors_headers(cors, p->reactor->settings, (struct slice){ p->origin_len > 0 ? p->origin : NULL, p->origin_len });
     snprintf(extra, sizeof extra, "ETag: \"%s\"\r\nCache-Control: no-store\r\n%s", cursor, cors);
     if (status == 200)
         write_answer(&body, p, cursor);
@@ -285,10 +288,20 @@ static void poll_reply(struct poll *p, struct http_client *h, unsigned status, u
 static void poll_refuse(struct poll *p, struct http_client *h, const char *retry_after, const char *why)
 {
     char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 32];
-    cors_headers(cors, (struct slice){ p->origin_len > 0 ? p->origin : NULL, p->origin_len });
+    cors_headers(cors, p->reactor->settings, (struct slice){ p->origin_len > 0 ? p->origin : NULL, p->origin_len });
     snprintf(extra, sizeof extra, "%s%s", retry_after, cors);
     poll_free(p);
     http_reply_text(h, 503, extra, "%s", why);
+}
+
+static void poll_reply_kicked(struct poll *p, struct http_client *h)
+{
+    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128];
+    unsigned status = p->refused_with;
+    cors_headers(cors, p->reactor->settings, (struct slice){ p->origin_len > 0 ? p->origin : NULL, p->origin_len });
+    snprintf(extra, sizeof extra, "%sCache-Control: no-store\r\n%s", status == 401 ? "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n" : "", cors);
+    poll_free(p);
+    http_reply_text(h, status, extra, status == 401 ? "This is refused: the token has been revoked." : "The backend has ended this poll.");
 }
 
 static bool is_over_total(const struct poll *p)
@@ -310,6 +323,10 @@ static void poll_answer(struct loop_task *t)
     struct http_client *h = http_ticket_take(&p->ticket);
     if (h == NULL) {
         poll_free(p);
+        return;
+    }
+    if (p->refused_with != 0) {
+        poll_reply_kicked(p, h);
         return;
     }
     if (is_over_total(p)) {
@@ -345,10 +362,24 @@ static void on_gone(struct http_ticket *t)
 static bool describe(struct http_ticket *t, struct client_info *ret)
 {
     const struct poll *p = HLY_CONTAINER_OF(t, struct poll, ticket);
-    return client_info_fill(ret, NULL, &p->sub, "poll");
+    client_info_fill(ret, NULL, &p->sub, "poll");
+    ret->token = http_token(t->client);
+    return true;
 }
 
-static const struct http_ticket_ops poll_ticket_ops = { .on_hurry = on_hurry, .on_gone = on_gone, .describe = describe };
+static bool kick(struct http_ticket *t, const struct kick *k)
+{
+    struct poll *p = HLY_CONTAINER_OF(t, struct poll, ticket);
+    if (p->state == POLL_OPENING || p->refused_with != 0 || (!kick_is_whole(k) && kick_unsubscribe_all(k, &p->sub) == 0))
+        return false;
+    if (!kick_is_whole(k) && p->sub.count > 0)
+        return true;
+    p->refused_with = k->is_revocation ? 401 : 403;
+    poll_due(p);
+    return true;
+}
+
+static const struct http_ticket_ops poll_ticket_ops = { .on_hurry = on_hurry, .on_gone = on_gone, .describe = describe, .kick = kick };
 
 /* ---- opening */
 
@@ -413,6 +444,13 @@ static bool read_wait(struct http_client *h, const struct http1_request *rq, str
     return true;
 }
 
+/* Who waits longer than its token holds would be told what it may no longer see. */
+static uint32_t bound_wait(struct http_client *h, uint32_t wait_ms)
+{
+    uint64_t left = token_expires_in_ms(http_token(h), http_reactor(h)->loop.wall_ms);
+    return left < wait_ms ? (uint32_t)left : wait_ms;
+}
+
 static struct poll *poll_new(struct reactor *r, struct slice origin, uint32_t wait_ms)
 {
     struct poll *p = malloc(sizeof *p + origin.len);
@@ -421,7 +459,7 @@ static struct poll *poll_new(struct reactor *r, struct slice origin, uint32_t wa
     *p = (struct poll){ .reactor = r, .task.run = poll_answer, .wait_ms = wait_ms, .origin_len = (uint16_t)origin.len };
     if (origin.len > 0)
         memcpy(p->origin, origin.ptr, origin.len);
-    subscriber_init(&p->sub, &r->table, &poll_ops, WIRE_NDJSON);
+    subscriber_init(&p->sub, &r->table, &poll_ops, WIRE_POLL);
     return p;
 }
 
@@ -473,7 +511,7 @@ void poll_open(struct http_client *h, const struct http1_request *rq, struct sli
         return;
     if (!wish_parse(h, rq, (struct slice){ 0 }, &wish) || !wish_is_allowed(h, &wish, false, false))
         return;
-    struct poll *p = poll_new(http_reactor(h), origin, wait_ms);
+    struct poll *p = poll_new(http_reactor(h), origin, bound_wait(h, wait_ms));
     if (p != NULL)
         use_etags(p, rq, &wish);
     struct opening *o = p == NULL ? NULL : opening_new(&wish, &p->sub);

@@ -13,9 +13,12 @@
 #include "transport/command.h"
 #include "transport/cors.h"
 #include "transport/echo.h"
+#include "transport/http_publish.h"
 #include "transport/http_server.h"
 #include "transport/identify.h"
+#include "transport/peer.h"
 #include "transport/poll.h"
+#include "transport/proxied_conn.h"
 #include "transport/publish_door.h"
 #include "transport/query.h"
 #include "transport/sse_subscriber.h"
@@ -25,8 +28,8 @@
 #include "transport/ws_subscriber.h"
 
 #define CONSOLE_HEADERS \
-    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " \
-    "connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n" \
+    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'self' 'unsafe-inline'; " \
+    "connect-src 'self' ws: wss:; frame-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n" \
     "Cache-Control: no-cache\r\n" \
     "Referrer-Policy: no-referrer\r\n"
 
@@ -78,6 +81,38 @@ static bool ws_query_passes(struct http_client *h, const struct http1_request *r
     return true;
 }
 
+/* ---- who asks */
+
+/* 429, or 503 when memory has run out. origin: whose pages may read it; ptr NULL: nobody's. Returns false. */
+static bool refuse_peer(struct http_client *h, const struct http1_request *rq, struct slice origin, int error, const char *text)
+{
+    const bool is_full = error == -EDQUOT;
+    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 64];
+    snprintf(extra, sizeof extra, "Retry-After: 10\r\nCache-Control: no-store\r\n%s",
+             origin.ptr == NULL ? "" : cors_headers(cors, http_reactor(h)->settings, origin));
+    text = is_full ? text : "Out of memory, try again later.";
+    if (rq->method == HTTP1_POST) /* these doors answer in JSON */
+        http_publish_error(h, is_full ? 429 : 503, is_full ? "too_many" : "unavailable", text, extra);
+    else
+        http_reply_text(h, is_full ? 429 : 503, extra, "%s", text);
+    return false;
+}
+
+/* False: its address has too many connections, and it has been answered. */
+static bool address_passes(struct http_client *h, const struct http1_request *rq)
+{
+    int error = peer_set_forwarded(http_reactor(h), http_conn(h), rq);
+    return error == 0 || refuse_peer(h, rq, (struct slice){ 0 }, error,
+                                     "Too many connections from your address (limits.per_address): close some.");
+}
+
+/* False: its user has too many connections, and it has been answered. origin: allowed by now. */
+static bool user_passes(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    int error = peer_set_user(http_reactor(h), http_conn(h), http_token(h));
+    return error == 0 || refuse_peer(h, rq, origin, error, "This user has too many connections (limits.per_user): close some.");
+}
+
 enum ws_kind { WS_KIND_ECHO, WS_KIND_BARE, WS_KIND_TOPICS };
 
 static void websocket(struct http_client *h, const struct http1_request *rq, enum ws_kind kind)
@@ -86,7 +121,8 @@ static void websocket(struct http_client *h, const struct http1_request *rq, enu
         return;
     if (kind == WS_KIND_ECHO)
         echo_open(h, rq);
-    else if (identify(h, rq, http1_header_get(rq, "Origin")) && ws_query_passes(h, rq, http1_header_get(rq, "Origin")))
+    else if (identify(h, rq, http1_header_get(rq, "Origin")) && user_passes(h, rq, http1_header_get(rq, "Origin")) &&
+             ws_query_passes(h, rq, http1_header_get(rq, "Origin")))
         ws_subscriber_open(h, rq, kind == WS_KIND_BARE);
 }
 
@@ -191,6 +227,12 @@ static void halley_classic_js(struct http_client *h, const struct http1_request 
     static_file_serve(h, rq, http_reactor(h)->settings->halley_classic_js, JAVASCRIPT);
 }
 
+static void halley_share_js(struct http_client *h, const struct http1_request *rq, struct slice origin)
+{
+    (void)origin;
+    static_file_serve(h, rq, http_reactor(h)->settings->halley_share_js, JAVASCRIPT);
+}
+
 static void halley_d_ts(struct http_client *h, const struct http1_request *rq, struct slice origin)
 {
     (void)origin;
@@ -213,6 +255,7 @@ static const struct route {
     { "/command", HTTP1_POST, true, command_door },
     { "/halley.js", HTTP1_GET, false, halley_js },
     { "/halley.classic.js", HTTP1_GET, false, halley_classic_js },
+    { "/halley-share.js", HTTP1_GET, false, halley_share_js },
     { "/halley.d.ts", HTTP1_GET, false, halley_d_ts },
     { "/healthz", HTTP1_GET, false, healthz },
     { "/", HTTP1_GET, false, root },
@@ -241,7 +284,7 @@ static void run_route(struct http_client *h, const struct http1_request *rq, con
         http_reply(h, 204, NULL, NULL, 0, extra);
     else if (rq->method != route->method && (rq->method != HTTP1_HEAD || is_post))
         http_reply_text(h, 405, extra, "This address takes %s.", is_post ? "POST" : "GET");
-    else if (!route->is_guarded || identify(h, rq, origin))
+    else if (!route->is_guarded || (identify(h, rq, origin) && user_passes(h, rq, origin)))
         route->run(h, rq, origin);
 }
 
@@ -249,6 +292,8 @@ static void on_request(struct http_client *h, const struct http1_request *rq)
 {
     struct reactor *r = http_reactor(h);
     enum ws_kind kind;
+    if (!address_passes(h, rq))
+        return;
     if (is_websocket(r, rq, &kind)) {
         websocket(h, rq, kind);
         return;
@@ -270,42 +315,103 @@ static void on_request(struct http_client *h, const struct http1_request *rq)
 
 static const struct http_door public_http_door = { .on_request = on_request, .on_end = public_door_gone };
 
-static void refuse_full(int fd, const struct settings *set)
+/* Answer a connection that gets no struct, and close it. */
+static void turn_away(int fd, const char *answer, size_t len)
 {
-    static struct log_gate gate;
-    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n"
-                               "Content-Type: text/plain\r\nContent-Length: 43\r\n\r\n"
-                               "The server is full: limits.connections met\n";
     char sink[4096];
-    log_limited(&gate, LOG_LEVEL_WARN, "connections_full",
-                "a client was refused with 503: limits.connections, or what the limit of open files leaves of it (%llu), is "
-                "reached; raise it if the machine has room",
-                (unsigned long long)set->max_connections);
-    send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    send(fd, answer, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     shutdown(fd, SHUT_WR);
     while (recv(fd, sink, sizeof sink, MSG_DONTWAIT) > 0) /* what has come: unread input would make close() a reset */
         continue;
     close(fd);
 }
 
-void public_door_accept(struct reactor *r, int fd)
+static void refuse_full(int fd, const struct settings *set)
 {
-    stat_add(&r->stats.accepted, 1);
-    if (atomic_fetch_add_explicit(&r->server->connections, 1, memory_order_relaxed) >= r->settings->max_connections) {
-        atomic_fetch_sub_explicit(&r->server->connections, 1, memory_order_relaxed);
-        stat_add(&r->stats.refused_connections, 1);
-        refuse_full(fd, r->settings);
-        return;
+    static struct log_gate gate;
+    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n"
+                               "Content-Type: text/plain\r\nContent-Length: 43\r\n\r\n"
+                               "The server is full: limits.connections met\n";
+    log_limited(&gate, LOG_LEVEL_WARN, "connections_full",
+                "a client was refused with 503: limits.connections, or what the limit of open files leaves of it (%llu), is "
+                "reached; raise it if the machine has room",
+                (unsigned long long)set->max_connections);
+    turn_away(fd, full, sizeof full - 1);
+}
+
+/* Who may say for whom a connection is? Others are not answered: they speak another protocol than this listener. */
+static bool proxy_is_trusted(struct reactor *r, const struct address *from)
+{
+    static struct log_gate gate;
+    char text[ADDRESS_TEXT];
+    if (addresses_match(r->settings->trusted_proxies, from))
+        return true;
+    stat_add(&r->stats.proxy_untrusted, 1);
+    log_limited(&gate, LOG_LEVEL_WARN, "proxy_untrusted",
+                "address=%s a connection was closed: this listener has proxy_protocol = on and takes trusted proxies alone; add it to "
+                "trusted_proxies if it is yours",
+                address_text(from, text));
+    return false;
+}
+
+/* May it come in? *ret_count: what its address is counted with. Otherwise it has been answered and closed. */
+static bool is_let_in(struct reactor *r, int fd, const struct address *from, bool is_proxied, struct count **ret_count)
+{
+    *ret_count = NULL;
+    if (is_proxied) { /* it is not for the proxy itself */
+        if (!proxy_is_trusted(r, from)) {
+            close(fd);
+            return false;
+        }
+    } else {
+        int error = peer_take(r, from, ret_count);
+        if (error == -EDQUOT)
+            turn_away(fd, PUBLIC_DOOR_ADDRESS_FULL, sizeof PUBLIC_DOOR_ADDRESS_FULL - 1);
+        else if (error < 0)
+            close(fd);
+        if (error < 0)
+            return false;
     }
+    if (atomic_fetch_add_explicit(&r->server->connections, 1, memory_order_relaxed) < r->settings->max_connections)
+        return true;
+    atomic_fetch_sub_explicit(&r->server->connections, 1, memory_order_relaxed);
+    stat_add(&r->stats.refused_connections, 1);
+    peer_give(r, *ret_count);
+    refuse_full(fd, r->settings);
+    return false;
+}
+
+static int speak_http(struct reactor *r, struct conn *c)
+{
+    return http_client_start(r, c, &public_http_door, &r->settings->public_http);
+}
+
+static void proxied_gone(struct reactor *r, struct conn *c)
+{
+    peer_done(r, c);
+    public_door_gone(r);
+}
+
+void public_door_accept(struct reactor *r, int fd, const struct address *from, bool is_proxied)
+{
+    struct count *count;
+    stat_add(&r->stats.accepted, 1);
+    if (!is_let_in(r, fd, from, is_proxied, &count))
+        return;
     stat_add(&r->stats.connections, 1);
     struct conn *c = conn_new(&r->loop, fd, NULL, NULL);
     if (c == NULL) {
         close(fd);
+        peer_give(r, count);
         public_door_gone(r);
-    } else if (http_client_start(r, c, &public_http_door, &r->settings->public_http) < 0) {
-        conn_abandon(c);
-        public_door_gone(r);
+        return;
     }
+    peer_attach(c, count);
+    if ((is_proxied ? proxied_conn_start(r, c, speak_http, proxied_gone) : speak_http(r, c)) == 0)
+        return;
+    peer_done(r, c);
+    conn_abandon(c);
+    public_door_gone(r);
 }
 
 void public_door_gone(struct reactor *r)

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "core/topic_name.h"
+#include "transport/peer.h"
 
 static const struct {
     const char *name;
@@ -23,6 +24,7 @@ static const struct {
     [PUBLISH_FORBIDDEN] = { "forbidden", 403 },
     [PUBLISH_TOO_LARGE] = { "too_large", 413 },
     [PUBLISH_TOO_MANY] = { "too_many", 429 },
+    [PUBLISH_RATE_LIMITED] = { "rate_limited", 429 },
     [PUBLISH_UNAVAILABLE] = { "unavailable", 503 },
 };
 
@@ -85,11 +87,26 @@ bool publish_is_allowed(struct reactor *r, const struct rule_client *who, struct
         refuse(r, ret_why, PUBLISH_BAD_TOPIC, "bad topic '%s': %s", log_quote(quoted, sizeof quoted, topic.ptr, topic.len), bad);
     else if (topic.ptr[0] == '$')
         refuse(r, ret_why, PUBLISH_FORBIDDEN, "topics that begin with '$' are Halley's own: choose another name");
+    else if (who->is_limited && !rules_claim_covers(who, topic.ptr, topic.len))
+        refuse(r, ret_why, PUBLISH_FORBIDDEN, "publishing to '%s' is not allowed: no publish pattern of this key covers it",
+               log_quote(quoted, sizeof quoted, topic.ptr, topic.len));
     else if (!rules_allow(r->rules, who, RULE_PUBLISH, topic.ptr, topic.len))
         refuse(r, ret_why, PUBLISH_FORBIDDEN, "publishing to '%s' is not allowed to %s by its topics rule",
                log_quote(quoted, sizeof quoted, topic.ptr, topic.len), who->is_backend ? "backends" : "clients");
     else
         return true;
+    return false;
+}
+
+bool publish_is_in_rate(struct reactor *r, struct conn *c, size_t bytes, struct publish_refusal *ret_why)
+{
+    uint64_t retry_ms = 0;
+    if (peer_may_publish(r, c, bytes, &retry_ms))
+        return true;
+    stat_add(&r->stats.rate_limited, 1);
+    ret_why->retry_ms = retry_ms;
+    refuse(r, ret_why, PUBLISH_RATE_LIMITED,
+           "this client publishes more than limits.publish_rate or limits.publish_bytes allow: try again in %" PRIu64 " ms", retry_ms);
     return false;
 }
 

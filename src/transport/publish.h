@@ -12,16 +12,19 @@ enum publish_error { /* the stable codes of the contract */
     PUBLISH_FORBIDDEN,
     PUBLISH_TOO_LARGE,
     PUBLISH_TOO_MANY,    /* limits.topics */
+    PUBLISH_RATE_LIMITED, /* limits.publish_rate, limits.publish_bytes */
     PUBLISH_UNAVAILABLE, /* out of memory */
 };
 
 #define PUBLISH_KEY_MAX_BYTES 255
 
+struct conn;
 struct json_t; /* jansson's */
 
 struct publish_refusal {
     enum publish_error code;
     char text[320]; /* one plain sentence for whoever published */
+    uint64_t retry_ms; /* with PUBLISH_RATE_LIMITED: when to try again */
 };
 
 /* "bad_topic" and so on. */
@@ -30,6 +33,10 @@ unsigned publish_error_status(enum publish_error e); /* HTTP */
 
 /* Check topic and right alone. False and *ret_why if it is refused; then it is counted. */
 bool publish_is_allowed(struct reactor *r, const struct rule_client *who, struct slice topic, struct publish_refusal *ret_why);
+
+/* Count a client's publish of so many bytes against what the client of this connection may publish; backends are not asked. False and *ret_why if
+ * that is over for now; then it is counted. */
+bool publish_is_in_rate(struct reactor *r, struct conn *c, size_t bytes, struct publish_refusal *ret_why);
 
 /* Check topic, right, size and payload, and make the message. Returns a reference, or NULL and *ret_why; then it is counted. */
 struct message *publish_prepare(struct reactor *r, const struct rule_client *who, struct slice topic, struct slice payload,

@@ -14,7 +14,7 @@ void publish_door(struct http_client *h, const struct http1_request *rq, struct 
     HLY_CLEANUP(query_freep) char *memory = NULL;
     struct query_field topic = { .key = "topic" };
     int r = query_read(rq, &topic, 1, &memory);
-    cors_headers(cors, origin);
+    cors_headers(cors, http_reactor(h)->settings, origin);
     if (r == 0 && topic.value.ptr != NULL) {
         http_publish(h, rq, topic.value, client_rights_of(http_token(h), RULE_PUBLISH), cors);
         return;

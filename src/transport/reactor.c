@@ -7,7 +7,9 @@
 #include "base/log.h"
 #include "core/reading.h"
 #include "transport/encoders.h"
+#include "transport/membership.h"
 #include "transport/resp_client.h"
+#include "transport/unread.h"
 #include "transport/v1_session.h"
 
 #define READING_STEPS_PER_TURN 16 /* slices of history */
@@ -46,6 +48,7 @@ static bool on_turn(void *ctx)
     if (HLY_UNLIKELY(r->loop.chunks.live_bytes > r->settings->max_outq_total))
         loop_cut(&r->loop, r->settings->max_outq_total / 8 * 7);
     resume_paused(r);
+    more |= unread_run(r);
     return more || hub_has_mail(r->hub, r->index);
 }
 
@@ -58,12 +61,20 @@ int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engi
         return error;
     r->rules = rules_ref(rules);
     list_init(&r->paused);
+    list_init(&r->unread);
+    list_init(&r->strangers);
     list_init(&r->spare_slots);
     RAND_bytes((unsigned char *)&r->random, sizeof r->random);
     r->random |= 1;
     if (sub_table_init(&r->table, hub, index, transport_encoders, &r->loop.chunks) < 0 ||
         (r->fanout = fanout_new(&r->table, &r->loop.chunks)) == NULL)
         return -ENOMEM; /* the process does not start: no use in tidying up */
+    for (size_t i = 0; i < rules_count(rules); i++)
+        r->has_events |= rules_at(rules, i)->events;
+    if (membership_is_wanted(rules)) {
+        r->table.on_subscription = membership_changed;
+        r->table.change_lock = &server->presence_lock;
+    }
     map_init(&r->sessions, v1_session_equals);
     r->table.keep_bytes = settings->max_outq;
     r->loop.on_turn = on_turn;

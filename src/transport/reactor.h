@@ -12,7 +12,10 @@
 #include "transport/settings.h"
 #include "transport/stats.h"
 
+struct count_table;
+struct presence;
 struct reactor;
+struct revocations;
 
 struct server_view { /* what doors may know of the whole server; constant after the start */
     struct reactor **reactors;
@@ -23,6 +26,11 @@ struct server_view { /* what doors may know of the whole server; constant after 
     _Atomic uint64_t connections; /* public, now, all reactors */
     _Atomic uint64_t backends;    /* now, all reactors */
     _Atomic bool draining;
+    struct count_table *addresses; /* connections by address (transport/peer.h) */
+    struct count_table *users;     /* and by the subject of their tokens, with what those may publish */
+    struct presence *presence;     /* who is on which topic; has a lock of its own */
+    pthread_mutex_t presence_lock; /* who comes and goes is told in the order in which it happens: sub_table.change_lock, taken before the hub's */
+    struct revocations *revocations; /* tokens that hold no longer; has a lock of its own */
 };
 
 struct paused { /* a publishing connection that is not read while the hub is congested */
@@ -42,7 +50,11 @@ struct reactor {
     struct fanout *fanout;
     struct stats stats;
     struct list paused;       /* struct paused */
+    struct list unread;       /* struct unread */
+    bool has_events;          /* a rule does: what becomes of clients is told to backends */
     struct map sessions;      /* struct v1_session by client id */
+    struct list strangers;    /* struct backend_access: backend connections that have not said their key, the longest first */
+    size_t stranger_count;
     struct list spare_slots;  /* RESP replies to come: kept for the next ones */
     unsigned spare_slot_count;
     uint64_t random;          /* state of reactor_random() */

@@ -16,6 +16,12 @@
 #define RESP_MAX_SLOTS 100000  /* replies to come; over it the client is not read */
 #define RESP_SPARE_SLOTS 1024
 
+/* Before its key is known a client gets no more than HELLO with all its options takes. */
+#define STRANGER_MAX_ARGS 16
+#define STRANGER_MAX_BULK 1024
+#define STRANGER_MAX_COMMAND 4096
+#define STRANGER_MAX_OUTQ 65536
+
 static const struct conn_ops resp_conn_ops;
 static void on_drained(struct conn *conn);
 
@@ -147,15 +153,84 @@ void resp_slot_ready(struct resp_slot *s)
     }
 }
 
-void resp_error(struct resp_call *call, const char *fmt, ...)
+HLY_PRINTF(3, 0)
+static void write_error(struct resp_call *call, const char *code, const char *fmt, va_list ap)
 {
-    char text[512] = "ERR ";
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text + 4, sizeof text - 4, fmt, ap);
-    va_end(ap);
+    char text[512];
+    int n = snprintf(text, sizeof text, "%s ", code);
+    vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
     stat_add(&call->client->reactor->stats.backend_errors, 1);
     resp_write_error(call->out, text);
+}
+
+void resp_error(struct resp_call *call, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    write_error(call, "ERR", fmt, ap);
+    va_end(ap);
+}
+
+void resp_noperm(struct resp_call *call, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    write_error(call, "NOPERM", fmt, ap);
+    va_end(ap);
+}
+
+/* ---- who it is */
+
+static bool is_stranger(const struct resp_client *c)
+{
+    return c->access->rights == NULL;
+}
+
+static struct resp_limits limits_of(const struct resp_client *c)
+{
+    uint64_t max = c->reactor->settings->max_command;
+    if (is_stranger(c))
+        return (struct resp_limits){ .max_args = STRANGER_MAX_ARGS,
+                                     .max_bulk = STRANGER_MAX_BULK,
+                                     .max_bytes = STRANGER_MAX_COMMAND,
+                                     .max_inline = STRANGER_MAX_BULK };
+    return (struct resp_limits){ .max_args = RESP_MAX_ARGS, .max_bulk = (uint32_t)max, .max_bytes = max, .max_inline = RESP_MAX_INLINE };
+}
+
+static uint64_t max_outq(const struct resp_client *c)
+{
+    return is_stranger(c) ? STRANGER_MAX_OUTQ : c->reactor->settings->max_backend_outq;
+}
+
+bool resp_authenticate(struct resp_call *call, struct slice user, struct slice key)
+{
+    struct resp_client *c = call->client;
+    if (backend_access_check(c->access, user, key)) {
+        c->parser.limits = limits_of(c);
+        conn_set_timer(c->conn, 0);
+        return true;
+    }
+    stat_add(&c->reactor->stats.backend_errors, 1);
+    resp_write_error(call->out, "WRONGPASS invalid username-password pair or user is disabled.");
+    c->closing = backend_access_is_over(c->access);
+    return false;
+}
+
+void resp_forget_key(struct resp_client *c)
+{
+    backend_access_reset(c->access);
+    c->parser.limits = limits_of(c);
+    if (is_stranger(c))
+        conn_set_timer(c->conn, c->reactor->settings->handshake_timeout_ms);
+}
+
+static void say_too_late(struct resp_client *c)
+{
+    static const char text[] = "-NOAUTH no AUTH came within limits.handshake_timeout: connection closed\r\n";
+    stat_add(&c->reactor->stats.backend_auth_timeouts, 1);
+    c->closing = true;
+    conn_write(c->conn, text, sizeof text - 1);
+    conn_finish(c->conn, RESP_LINGER_MS);
 }
 
 void resp_set_form(struct resp_client *c)
@@ -219,7 +294,7 @@ void resp_pause_if_congested(struct resp_client *c)
 
 static void pause_if_replies_wait(struct resp_client *c)
 {
-    if ((c->conn->paused & CONN_PAUSE_REPLIES) != 0 || (conn_waiting(c->conn) + c->out.len <= c->reactor->settings->max_backend_outq && c->slot_count < RESP_MAX_SLOTS))
+    if ((c->conn->paused & CONN_PAUSE_REPLIES) != 0 || (conn_waiting(c->conn) + c->out.len <= max_outq(c) && c->slot_count < RESP_MAX_SLOTS))
         return;
     conn_pause(c->conn, CONN_PAUSE_REPLIES);
 }
@@ -304,7 +379,9 @@ static void on_read(struct conn *conn, uint8_t *data, size_t len)
 static void on_timer(struct conn *conn)
 {
     struct resp_client *c = conn->owner;
-    if (c->streams != NULL)
+    if (is_stranger(c))
+        say_too_late(c);
+    else if (c->streams != NULL)
         resp_streams_timer(c);
 }
 
@@ -326,30 +403,29 @@ static void on_end(struct conn *conn)
     resp_parser_done(&c->parser);
     buf_done(&c->in);
     buf_done(&c->out);
-    c->on_end(c->reactor);
+    backend_access_free(c->access);
     free(c->name);
     free(c);
 }
 
 static const struct conn_ops resp_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_end = on_end };
 
-int resp_client_start(struct reactor *r, struct conn *conn, void (*on_ended)(struct reactor *r), uint8_t *data, size_t len)
+int resp_client_start(struct backend_access *access, uint8_t *data, size_t len)
 {
+    struct reactor *r = access->reactor;
+    struct conn *conn = access->conn;
     struct resp_client *c = calloc(1, sizeof *c);
     if (c == NULL)
         return -ENOMEM;
     c->conn = conn;
     c->reactor = r;
-    c->on_end = on_ended;
+    c->access = access;
     c->proto = 2;
     c->id = atomic_fetch_add(&r->server->next_client_id, 1);
     c->paused.resume = on_resume;
     list_init(&c->paused.node);
     list_init(&c->slots);
-    struct resp_limits limits = { .max_args = RESP_MAX_ARGS,
-                                  .max_bulk = (uint32_t)r->settings->max_command,
-                                  .max_bytes = r->settings->max_command,
-                                  .max_inline = RESP_MAX_INLINE };
+    struct resp_limits limits = limits_of(c);
     resp_parser_init(&c->parser, &limits);
     subscriber_init(&c->sub, &r->table, &resp_subscriber_ops, WIRE_RESP2);
     conn->owner = c;

@@ -5,12 +5,11 @@
 #ifndef HALLEY_TRANSPORT_RESP_CLIENT_H
 #define HALLEY_TRANSPORT_RESP_CLIENT_H
 
-#include "net/conn.h"
-#include "transport/reactor.h"
+#include "transport/backend_access.h"
 
-/* Speak RESP on a connection whose first bytes (borrowed) have arrived. conn's owner and ops become this client's; on_end is called when the connection
- * ends. Returns 0 or -ENOMEM. */
-int resp_client_start(struct reactor *r, struct conn *conn, void (*on_end)(struct reactor *r), uint8_t *data, size_t len);
+/* Speak RESP on a connection whose first bytes (borrowed) have arrived. The conn's owner and ops become this client's, which takes the access. Returns 0, or
+ * -ENOMEM: then nothing has changed. */
+int resp_client_start(struct backend_access *access, uint8_t *data, size_t len);
 
 /* The reactor ends. */
 void resp_slots_free_spare(struct reactor *r);

@@ -42,8 +42,13 @@ static void run_select(struct resp_call *call)
 
 static void run_auth(struct resp_call *call)
 {
-    resp_error(call, "AUTH <password> called without any password configured for the default user. This socket is guarded by its file "
-                     "mode");
+    struct slice user = call->argc == 3 ? call->argv[1] : (struct slice){ 0 };
+    if (call->client->access->peers->keys == NULL)
+        resp_error(call, "AUTH <password> called without any password configured for the default user: this backend has no key_file");
+    else if (call->argc > 3)
+        resp_error(call, "syntax error in AUTH: AUTH [user] key");
+    else if (resp_authenticate(call, user, call->argv[call->argc - 1]))
+        resp_write_simple(call->out, "OK");
 }
 
 static void run_quit(struct resp_call *call)
@@ -65,6 +70,7 @@ static void run_reset(struct resp_call *call)
     client_set_name(c, (struct slice){ 0 });
     c->proto = 2;
     resp_set_form(c);
+    resp_forget_key(c);
     resp_write_simple(call->out, "RESET");
 }
 
@@ -103,6 +109,7 @@ static void run_hello(struct resp_call *call)
 {
     struct resp_client *c = call->client;
     int proto = c->proto;
+    const struct slice *auth = NULL; /* the user and the key */
     struct slice name = { 0 };
     if (call->argc >= 2) {
         if (!slice_equals(call->argv[1], "2") && !slice_equals(call->argv[1], "3")) {
@@ -114,7 +121,8 @@ static void run_hello(struct resp_call *call)
     }
     for (size_t i = 2; i < call->argc;) {
         if (slice_equals_nocase(call->argv[i], "AUTH") && i + 2 < call->argc) {
-            i += 3; /* as Redis without a password: any is right */
+            auth = &call->argv[i + 1];
+            i += 3;
         } else if (slice_equals_nocase(call->argv[i], "SETNAME") && i + 1 < call->argc && name_is_fine(call->argv[i + 1])) {
             name = call->argv[i + 1];
             i += 2;
@@ -122,6 +130,14 @@ static void run_hello(struct resp_call *call)
             resp_error(call, "syntax error in HELLO: HELLO [2|3 [AUTH user password] [SETNAME name]]");
             return;
         }
+    }
+    if (auth != NULL && c->access->peers->keys != NULL && !resp_authenticate(call, auth[0], auth[1])) /* without keys any is right, as in Redis */
+        return;
+    if (c->access->rights == NULL) {
+        stat_add(&c->reactor->stats.backend_errors, 1);
+        resp_write_error(call->out, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can "
+                                    "be used to authenticate the client and select the RESP protocol version at the same time");
+        return;
     }
     if (name.ptr != NULL)
         client_set_name(c, name);
@@ -179,6 +195,9 @@ static void run_info(struct resp_call *call)
 {
     HLY_CLEANUP(buf_done) struct buf text = { 0 };
     stats_write_info(&text, call->client->reactor);
+    const uint8_t *figures = text.len == 0 ? NULL : memmem(text.data, text.len, "# Halley", 8);
+    if (figures != NULL && !backend_rights_are_all(call->client->access->rights)) /* client libraries look at what comes before them */
+        text.len = (size_t)(figures - text.data);
     resp_write_verbatim(call->out, call->client->proto, (const char *)text.data, text.len);
 }
 
@@ -263,20 +282,23 @@ static void run_command(struct resp_call *call)
 /* ---- the table, and running a command */
 
 const struct resp_command_info resp_commands[] = {
-    { "auth", -2, run_auth, false, "Authenticates the connection; not needed on a Unix socket.", "connection" },
+    { "auth", -2, run_auth, false, "AUTH [user] key: says who the backend is; not needed on most Unix sockets.", "connection" },
     { "client", -2, run_client, false, "Names and describes this connection.", "connection" },
     { "command", -1, run_command, false, "Describes the commands.", "server" },
+    { "disconnect", -3, resp_disconnect, false, "DISCONNECT USER sub|CONNECTION id [TOPIC pattern] [REASON text]: ends connections, or subscriptions of them.", "server" },
     { "echo", 2, run_echo, false, "Returns its argument.", "connection" },
     { "hello", -1, run_hello, false, "Chooses RESP2 or RESP3.", "connection" },
     { "info", -1, run_info, false, "The server's figures.", "server" },
     { "mpublish", -3, resp_mpublish, false, "MPUBLISH payload topic [topic ...]: one payload to many topics.", "pubsub" },
     { "ping", -1, run_ping, true, "Returns PONG, or its argument.", "connection" },
+    { "presence", -2, resp_presence, false, "PRESENCE topic [COUNT n] [FROM next]: who is on a topic.", "pubsub" },
     { "psubscribe", -2, resp_psubscribe, true, "Receives what is published to topics that match the patterns.", "pubsub" },
     { "publish", -3, resp_publish, false, "PUBLISH topic payload [KEY id]: returns the number of matching subscriptions.", "pubsub" },
     { "pubsub", -2, resp_pubsub, false, "Lists and counts topics with subscribers.", "pubsub" },
     { "punsubscribe", -1, resp_punsubscribe, true, "Ends subscriptions to patterns.", "pubsub" },
     { "quit", -1, run_quit, true, "Closes the connection.", "connection" },
     { "reset", 1, run_reset, true, "Ends subscriptions and returns to RESP2.", "connection" },
+    { "revoke", -3, resp_revoke, false, "REVOKE TOKEN jti|USER sub [UNTIL unix_seconds | FOR seconds]: tokens that hold no longer.", "server" },
     { "select", 2, run_select, false, "SELECT 0: there is one database.", "connection" },
     { "subscribe", -2, resp_subscribe, true, "Receives what is published to the topics.", "pubsub" },
     { "unsubscribe", -1, resp_unsubscribe, true, "Ends subscriptions to topics.", "pubsub" },
@@ -306,11 +328,20 @@ static void unknown_command(struct resp_call *call)
                log_quote(name, sizeof name, call->argv[0].ptr, call->argv[0].len), args);
 }
 
+/* As in Redis. */
+static bool needs_no_key(const struct resp_command_info *info)
+{
+    return info != NULL && (info->run == run_auth || info->run == run_hello || info->run == run_quit || info->run == run_reset);
+}
+
 static void run(struct resp_call *call)
 {
     struct resp_client *c = call->client;
     const struct resp_command_info *info = resp_command_find(call->argv[0]);
-    if (info == NULL) {
+    if (c->access->rights == NULL && !needs_no_key(info)) {
+        stat_add(&c->reactor->stats.backend_errors, 1);
+        resp_write_error(call->out, "NOAUTH Authentication required.");
+    } else if (info == NULL) {
         unknown_command(call);
     } else if (info->arity > 0 ? call->argc != (size_t)info->arity : call->argc < (size_t)-info->arity) {
         resp_error(call, "wrong number of arguments for '%s' command", info->name);

@@ -9,7 +9,7 @@
 struct resp_client {
     struct conn *conn;
     struct reactor *reactor;
-    void (*on_end)(struct reactor *r);
+    struct backend_access *access;
     struct resp_parser parser;
     struct buf in;  /* input that is not a whole command yet, or waits while the client is paused */
     struct buf out; /* replies of this turn */
@@ -93,6 +93,11 @@ void resp_streams_timer(struct resp_client *c);   /* from conn_ops.on_timer */
 void resp_streams_held(struct resp_client *c);    /* more input waits behind it */
 void resp_streams_end(struct resp_client *c);     /* the client goes */
 
+/* ---- resp_presence.c, resp_kick.c: who is there, and who is to go */
+void resp_presence(struct resp_call *call);
+void resp_disconnect(struct resp_call *call);
+void resp_revoke(struct resp_call *call);
+
 /* ---- resp_client.c */
 void resp_error(struct resp_call *call, const char *fmt, ...) HLY_PRINTF(2, 3); /* "ERR ..." ; counted */
 void resp_flush_slots(struct resp_client *c);            /* moves ready replies to c->out */
@@ -101,6 +106,9 @@ void resp_slot_ready(struct resp_slot *s);               /* filled: written when
 /* The call is answered later, in this slot: the one that is already in the queue, or a new one at its end. NULL: no memory, which has been said. */
 struct resp_slot *resp_slot_of(struct resp_call *call);
 void resp_release(struct resp_client *c, struct resp_slot *s); /* client->streams is done, its slot filled: the commands behind it go on */
+void resp_noperm(struct resp_call *call, const char *fmt, ...) HLY_PRINTF(2, 3); /* "NOPERM ..."; counted */
+bool resp_authenticate(struct resp_call *call, struct slice user, struct slice key); /* a wrong key has been answered */
+void resp_forget_key(struct resp_client *c);
 void resp_set_form(struct resp_client *c);               /* after proto or star changed */
 void resp_pause_if_congested(struct resp_client *c);
 

@@ -10,7 +10,11 @@
 #include "core/topic_name.h"
 #include "transport/resp_internal.h"
 
-static const struct rule_client backend = { .is_backend = true };
+/* What its key lets it do. */
+static const struct rule_client *may(const struct resp_client *c, enum rule_action action)
+{
+    return &c->access->rights->may[action];
+}
 
 /* ---- delivering */
 
@@ -68,7 +72,7 @@ void resp_publish_one(struct resp_call *call, struct slice topic, struct slice p
         refused(call, &why);
         return;
     }
-    struct message *m = publish_prepare(r, &backend, topic, payload, &why);
+    struct message *m = publish_prepare(r, may(c, RULE_PUBLISH), topic, payload, &why);
     if (m == NULL) {
         refused(call, &why);
         return;
@@ -132,7 +136,7 @@ void resp_mpublish(struct resp_call *call)
         return;
     }
     for (; made < topics; made++) {
-        struct message *m = publish_prepare(r, &backend, call->argv[2 + made], call->argv[1], &why);
+        struct message *m = publish_prepare(r, may(call->client, RULE_PUBLISH), call->argv[2 + made], call->argv[1], &why);
         if (m == NULL)
             break;
         mp->one[made].all = mp;
@@ -186,11 +190,13 @@ bool resp_may_subscribe(struct resp_call *call, struct slice given, bool is_patt
                    !is_pattern && topic_name_is_pattern(name.ptr, name.len) ? " (PSUBSCRIBE takes patterns)" : "");
         return false;
     }
-    if (!rules_allow(c->reactor->rules, &backend, RULE_SUBSCRIBE, name.ptr, name.len)) {
-        char text[256];
-        stat_add(&c->reactor->stats.backend_errors, 1);
-        snprintf(text, sizeof text, "NOPERM subscribing to '%s' is not allowed: a topics rule that it reaches says nobody", quoted);
-        resp_write_error(call->out, text);
+    const struct rule_client *who = may(c, RULE_SUBSCRIBE);
+    if (who->is_limited && !rules_claim_covers(who, name.ptr, name.len)) {
+        resp_noperm(call, "subscribing to '%s' is not allowed: no subscribe pattern of this key covers it", quoted);
+        return false;
+    }
+    if (!rules_allow(c->reactor->rules, who, RULE_SUBSCRIBE, name.ptr, name.len)) {
+        resp_noperm(call, "subscribing to '%s' is not allowed: a topics rule that it reaches says nobody", quoted);
         return false;
     }
     if (is_pattern && slice_equals(name, "**") && c->star != slice_equals(given, "*") &&
@@ -308,13 +314,15 @@ struct channels {
     struct buf names; /* bulk strings */
     size_t count;
     struct slice pattern;
+    const struct backend_rights *rights;
 };
 
 static void channels_visit(const struct hub_topic_info *info, void *ctx)
 {
     struct channels *ch = ctx;
     if (info->subscribers == 0 ||
-        (ch->pattern.ptr != NULL && !pattern_matches(ch->pattern.ptr, ch->pattern.len, info->name, info->name_len)))
+        (ch->pattern.ptr != NULL && !pattern_matches(ch->pattern.ptr, ch->pattern.len, info->name, info->name_len)) ||
+        !backend_rights_see(ch->rights, info->name, info->name_len))
         return;
     resp_write_bulk(&ch->names, info->name, info->name_len);
     ch->count++;
@@ -322,7 +330,7 @@ static void channels_visit(const struct hub_topic_info *info, void *ctx)
 
 static void pubsub_channels(struct resp_call *call)
 {
-    struct channels ch = { 0 };
+    struct channels ch = { .rights = call->client->access->rights };
     if (call->argc == 3) {
         ch.pattern = resp_real_name(call->argv[2], true);
         const char *bad = pattern_error(ch.pattern.ptr, ch.pattern.len);
@@ -339,8 +347,30 @@ static void pubsub_channels(struct resp_call *call)
     buf_done(&ch.names);
 }
 
+/* Of a topic that its key does not cover it is told nothing. */
+static bool may_count(struct resp_call *call, struct slice name)
+{
+    if (topic_name_error(name.ptr, name.len) != NULL || backend_rights_see(call->client->access->rights, name.ptr, name.len))
+        return true;
+    char quoted[96];
+    resp_noperm(call, "counting the subscribers of '%s' is not allowed: no pattern of this key covers it",
+                log_quote(quoted, sizeof quoted, name.ptr, name.len));
+    return false;
+}
+
+static void pubsub_numpat(struct resp_call *call)
+{
+    if (backend_rights_are_all(call->client->access->rights))
+        resp_write_int(call->out, (int64_t)hub_pattern_count(call->client->reactor->hub));
+    else
+        resp_noperm(call, "the number of patterns belongs to no topic: it is for keys without patterns");
+}
+
 static void pubsub_numsub(struct resp_call *call)
 {
+    for (size_t i = 2; i < call->argc; i++)
+        if (!may_count(call, call->argv[i]))
+            return;
     resp_write_array(call->out, 2 * (call->argc - 2));
     for (size_t i = 2; i < call->argc; i++) {
         struct slice name = call->argv[i];
@@ -358,7 +388,7 @@ void resp_pubsub(struct resp_call *call)
     else if (slice_equals_nocase(what, "NUMSUB"))
         pubsub_numsub(call);
     else if (slice_equals_nocase(what, "NUMPAT") && call->argc == 2)
-        resp_write_int(call->out, (int64_t)hub_pattern_count(call->client->reactor->hub));
+        pubsub_numpat(call);
     else if (slice_equals_nocase(what, "SHARDCHANNELS") || slice_equals_nocase(what, "SHARDNUMSUB"))
         resp_write_array(call->out, 0); /* there are no shards here */
     else

@@ -421,7 +421,7 @@ static void on_heard(struct streams_read *j)
     }
     for (size_t i = 0; i < j->count; i++) {
         struct stream *s = &j->streams[i];
-        s->from = (struct reading_from){ .after = s->is_from_now ? s->subscribe.seq : s->pos, .until = s->subscribe.seq, .last = READING_LAST_NONE };
+        s->from = (struct reading_from){ .after = s->pos, .until = s->subscribe.seq, .last = READING_LAST_NONE };
     }
     enter(j, READ_READING);
     j->at = 0;

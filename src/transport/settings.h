@@ -7,15 +7,21 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "auth/publish_rate.h"
 #include "base/base.h"
 #include "proto/http1.h"
 
+struct addresses;
 struct jwt;
 
 struct settings {
     const char *version;
     uint64_t max_connections;    /* of all reactors */
     uint64_t max_backends;       /* of all reactors */
+    uint64_t max_per_address;    /* public connections of one address; 0: no limit */
+    uint64_t max_per_user;       /* of one token's subject; 0: no limit */
+    struct publish_limits publish; /* of one client */
+    const struct addresses *trusted_proxies; /* NULL: none */
     uint64_t max_message;        /* bytes */
     uint32_t max_fragments;
     uint64_t max_outq;           /* bytes, of one connection */
@@ -37,8 +43,9 @@ struct settings {
     size_t echo_count;
     bool console;
     struct slice console_page;   /* what GET / answers; without it there is no console */
-    struct slice halley_js;      /* the browser client, as GET /halley.js answers it; each of the three is not there if it is empty */
+    struct slice halley_js;      /* the browser client, as GET /halley.js answers it; each of these is not there if it is empty */
     struct slice halley_classic_js;
+    struct slice halley_share_js;
     struct slice halley_d_ts;
 };
 

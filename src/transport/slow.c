@@ -55,5 +55,7 @@ enum slow_verdict slow_cut(const struct slow_client *c)
                 "limits.outq_total is reached: the slowest subscribers are cut down to a cursor and catch up from history; transport=%s outq_bytes=%" PRIu64
                 "; raise it if the machine has memory",
                 c->what, waited);
+    if (c->reactor->has_events) /* whose rules they were is not known any more */
+        tell_backends(c, "cut");
     return catchup_go_back(c->sub, first_seq) < 0 ? SLOW_LOST : SLOW_BEHIND;
 }

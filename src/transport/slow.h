@@ -31,13 +31,13 @@ enum slow_verdict {
     SLOW_LOST,       /* memory ran out: the messages are lost to it, and its door says so */
 };
 
-/* Has the connection no room for the delivery: over limits.outq, or over limits.outq_total while something waits for it already? Memory that ran out (count 0)
- * counts as no room. A connection for which nothing waits always has room: the kernel is asked first. */
+/* Has the connection no room for the delivery: is it over limits.outq? Memory that ran out (count 0) counts as no room. A connection for which nothing waits always
+ * has room: the kernel is asked first. limits.outq_total is kept by slow_cut(), so that those who are stuck pay for it, and not whoever is sent to next. */
 static inline bool slow_has_no_room(const struct reactor *r, const struct conn *c, const struct delivery *d)
 {
     if (HLY_LIKELY(c->outq == NULL && d->count > 0))
         return false;
-    return d->count == 0 || conn_waiting(c) + d->bytes > r->settings->max_outq || r->loop.chunks.live_bytes > r->settings->max_outq_total;
+    return d->count == 0 || conn_waiting(c) + d->bytes > r->settings->max_outq;
 }
 
 /* It cannot take the delivery: it falls behind from just before d->first_seq, or whatever else the rules of its messages say. Counted, logged, and told on

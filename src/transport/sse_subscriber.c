@@ -8,6 +8,9 @@
 #include "core/catchup.h"
 #include "transport/client_info.h"
 #include "transport/cors.h"
+#include "transport/kick.h"
+#include "transport/membership.h"
+#include "transport/peer.h"
 #include "transport/public_door.h"
 #include "transport/slow.h"
 #include "transport/wish.h"
@@ -118,7 +121,8 @@ static void replay(struct subscriber *sub, const struct delivery *d)
 
 static bool is_full(struct subscriber *sub)
 {
-    return slow_is_full(HLY_CONTAINER_OF(sub, struct sse_subscriber, sub)->conn);
+    const struct sse_subscriber *s = HLY_CONTAINER_OF(sub, struct sse_subscriber, sub);
+    return s->state != SSE_STREAMING || slow_is_full(s->conn); /* one that has ended reads no history */
 }
 
 static void on_level(struct subscriber *sub, uint64_t seq) /* so it has a cursor even if nothing was kept */
@@ -128,7 +132,13 @@ static void on_level(struct subscriber *sub, uint64_t seq) /* so it has a cursor
         send_id(s, seq);
 }
 
+static struct client *client_of(struct subscriber *sub)
+{
+    return &HLY_CONTAINER_OF(sub, struct sse_subscriber, sub)->client;
+}
+
 static const struct subscriber_ops sse_ops = {
+    .client = client_of,
     .deliver = deliver, .replay = replay, .is_full = is_full, .on_gap = on_gap, .on_level = on_level
 };
 
@@ -208,11 +218,15 @@ static void sse_subscriber_free(struct sse_subscriber *s)
 static void on_end(struct conn *c)
 {
     struct sse_subscriber *s = c->owner;
+    peer_done(s->reactor, c);
     public_door_gone(s->reactor);
     sse_enter(s, SSE_ENDED);
     s->is_orphan = s->is_awaited;
-    if (!s->is_orphan)
-        sse_subscriber_free(s);
+    if (s->is_orphan)
+        return;
+    subscriber_done(&s->sub);
+    membership_disconnected(s->reactor, &s->client, "sse", c);
+    sse_subscriber_free(s);
 }
 
 static bool describe(struct conn *c, struct client_info *ret)
@@ -221,8 +235,22 @@ static bool describe(struct conn *c, struct client_info *ret)
     return s->state == SSE_STREAMING && client_info_fill(ret, &s->client, &s->sub, "sse");
 }
 
+static bool kick(struct conn *c, const struct kick *k)
+{
+    struct sse_subscriber *s = c->owner;
+    if (!kick_is_whole(k) && kick_unsubscribe_all(k, &s->sub) == 0)
+        return false;
+    if (kick_is_whole(k) || s->sub.count == 0) {
+        s->client.end_reason = kick_end_reason(k);
+        sse_enter(s, SSE_ENDED);
+        conn_finish(c, LINGER_MS);
+    }
+    return true;
+}
+
 static const struct conn_ops sse_conn_ops = {
-    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop, .describe = describe, .on_end = on_end
+    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop,
+    .describe = describe, .kick = kick, .on_end = on_end,
 };
 
 /* ---- opening */
@@ -245,6 +273,7 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_
         return;
     }
     sse_enter(s, SSE_STREAMING);
+    membership_connected(&s->sub, "sse");
     conn_write_later(s->conn, s->head.data, s->head.len);
     buf_done(&s->head);
     send_retry(s);
@@ -255,11 +284,11 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_
     set_timer(s);
 }
 
-static const char *write_headers(char out[CORS_HEADERS_MAX + 128], struct slice origin)
+static const char *write_headers(char out[CORS_HEADERS_MAX + 128], const struct settings *set, struct slice origin)
 {
     char cors[CORS_HEADERS_MAX];
     snprintf(out, CORS_HEADERS_MAX + 128, "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n%s", /* nginx passes events on as they come */
-             cors_headers(cors, origin));
+             cors_headers(cors, set, origin));
     return out;
 }
 
@@ -272,7 +301,7 @@ static struct sse_subscriber *sse_subscriber_new(struct http_client *h, const ch
     *s = (struct sse_subscriber){ .conn = http_conn(h), .reactor = r };
     client_init(&s->client, r);
     client_set_token(&s->client, http_token(h));
-    subscriber_init(&s->sub, &r->table, &sse_ops, is_json ? WIRE_SSE_V1 : WIRE_SSE);
+    subscriber_init(&s->sub, &r->table, &sse_ops, is_json ? WIRE_SSE_JSON : WIRE_SSE);
     http1_write_head(&s->head, 200, false, CONTENT_TYPE, SIZE_MAX, headers);
     if (!s->head.failed)
         return s;
@@ -286,7 +315,7 @@ void sse_subscriber_open(struct http_client *h, const struct http1_request *rq, 
     HLY_CLEANUP(wish_done) struct wish wish = { 0 };
     if (!wish_parse(h, rq, http1_header_get(rq, "Last-Event-ID"), &wish) || !wish_is_allowed(h, &wish, false, false))
         return;
-    write_headers(headers, origin);
+    write_headers(headers, http_reactor(h)->settings, origin);
     if (rq->method == HTTP1_HEAD) {
         http_reply(h, 200, CONTENT_TYPE, NULL, SIZE_MAX, headers);
         return;

@@ -13,10 +13,17 @@
     G(streams, "open streams now: of events, lines, script blocks") \
     G(polls, "long polls that wait now") \
     G(backends, "backend connections now") \
+    G(backends_waiting, "of them, those that have to say their key first, and have not") \
     C(accepted, "public connections accepted") \
     C(accept_errors, "accepts that failed for lack of descriptors or memory") \
     C(refused_connections, "public connections refused at limits.connections") \
     C(refused_backends, "backend connections refused: at limits.backends, or by uid") \
+    G(addresses, "addresses that public connections are counted by now (limits.per_address)") \
+    G(users, "users that connections are counted by now: subjects of tokens (limits.per_user)") \
+    C(refused_addresses, "public connections and requests refused with 429 at limits.per_address") \
+    C(refused_users, "requests refused with 429, and halley.v1 tokens refused, at limits.per_user") \
+    C(proxy_untrusted, "connections to a listener with proxy_protocol that came from no trusted proxy, and were closed") \
+    C(proxy_bad_headers, "connections closed because a trusted proxy sent no PROXY header, or a broken one") \
     C(http_requests, "HTTP requests, public and backend") \
     C(http_bad_requests, "HTTP requests that broke the protocol") \
     C(handshake_timeouts, "connections on which no request was completed in limits.handshake_timeout, idle ones that were kept alive among them") \
@@ -46,6 +53,10 @@
     C(poll_answers, "polls answered with 200, empty ones among them") \
     C(poll_not_modified, "polls answered with 304") \
     C(poll_refused, "polls answered with 503 because all queues were over limits.outq_total") \
+    C(presence_refused, "subscribers who are not listed as present because of limits.presence") \
+    C(kicked, "connections that a backend ended, or subscriptions of: DISCONNECT, REVOKE") \
+    C(revocations, "tokens and users revoked") \
+    C(revocations_refused, "revocations refused at limits.revocations") \
     C(events, "events published on topics of Halley's own ($halley/...)") \
     C(events_lost, "of them, those lost because memory ran out") \
     C(closed_slow, "backend subscribers closed over limits.backend_outq") \
@@ -54,9 +65,14 @@
     C(closed_policy, "WebSockets closed because the client may not publish there (1008)") \
     C(closed_expired, "connections closed because their token had expired (4401)") \
     C(closed_lost, "WebSockets closed because messages were lost to them (4410)") \
+    C(backend_auth_failures, "wrong keys on the backend door: AUTH, HELLO, Authorization") \
+    C(backend_auth_timeouts, "backend connections closed because no key came in limits.handshake_timeout") \
+    C(backends_displaced, "backend connections without a key closed for a new one, at their share of limits.backends") \
     C(backend_commands, "RESP commands") \
     C(backend_errors, "RESP commands and backend requests answered with an error") \
     C(publish_refused, "publishes refused: bad topic or payload, too large, not allowed, over a limit") \
+    C(rate_limited, "of them, those over limits.publish_rate or limits.publish_bytes") \
+    C(rate_pauses, "times that a plain WebSocket was not read because it had published all that these two allow") \
     C(publish_pauses, "times that a publisher was not read because an inbox was over limits.inbox")
 
 struct stats {

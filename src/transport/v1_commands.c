@@ -1,16 +1,21 @@
 /* From the text of a command to what it does: what a client may send is checked here, all of it before anything is done. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "auth/jwt.h"
+#include "auth/revocation.h"
 #include "base/log.h"
 #include "core/topic_name.h"
+#include "transport/membership.h"
+#include "transport/peer.h"
 #include "transport/v1_internal.h"
 
 #define HISTORY_LIMIT 100
 #define HISTORY_LIMIT_MAX 1000
+#define PRESENCE_LIMIT 100
 #define LAST_MAX 999999999 /* as in a URL */
 
 struct call { /* one command being run */
@@ -35,11 +40,15 @@ static bool check_name(struct call *c, const char *bad, struct slice name)
     return bad == NULL;
 }
 
+bool v1_may_subscribe(const struct v1_session *s, struct slice name)
+{
+    return rules_allow(s->reactor->rules, client_rights(&s->client, RULE_SUBSCRIBE), RULE_SUBSCRIBE, name.ptr, name.len);
+}
+
 static bool check_right(struct call *c, struct slice name)
 {
     char quoted[96];
-    if (rules_allow(c->session->reactor->rules, client_rights(&c->session->client, RULE_SUBSCRIBE), RULE_SUBSCRIBE, name.ptr,
-                    name.len))
+    if (v1_may_subscribe(c->session, name))
         return true;
     v1_reply_error(&c->reply, "forbidden", "subscribing to '%s' is not allowed here",
                    log_quote(quoted, sizeof quoted, name.ptr, name.len));
@@ -101,12 +110,13 @@ static bool get_range(struct call *c, struct v1_range *ret)
     return get_number(c, "last", 0, LAST_MAX, &ret->last);
 }
 
-static bool check_readings(struct call *c)
+static bool check_readings(struct call *c, size_t names)
 {
-    if (c->session->reading_count < V1_MAX_READINGS)
+    const struct v1_session *s = c->session;
+    if (s->reading_count < V1_MAX_READINGS && (s->reading_count == 0 || s->reading_names + names <= s->reactor->settings->max_subscriptions + V1_MAX_READINGS))
         return true;
-    v1_reply_error(&c->reply, "too_many", "%d replays and histories are running on this connection: wait until one has ended",
-                   V1_MAX_READINGS);
+    v1_reply_error(&c->reply, "too_many", "%" PRIu32 " replays and histories are running on this connection: wait until one has ended",
+                   s->reading_count);
     return false;
 }
 
@@ -124,7 +134,7 @@ static void do_subscribe(struct call *c, const json_t *names)
     for (size_t i = 0; i < v1_name_count(names); i++)
         if (!check_right(c, v1_name_at(names, i)))
             return;
-    if (!v1_range_is_given(&range) || check_readings(c))
+    if (!v1_range_is_given(&range) || check_readings(c, v1_name_count(names)))
         v1_subscribe(&c->reply, names, &range);
 }
 
@@ -199,6 +209,8 @@ static void do_publish(struct call *c, const json_t *value)
     if (publish_is_allowed(s->reactor, who, topic, &why) && (key == NULL || publish_check_key(s->reactor, key_text, &why)) &&
         publish_payload_from_json(s->reactor, topic, data, &payload, &why)) {
         m = publish_prepare(s->reactor, who, topic, payload.bytes, &why);
+        if (m != NULL && !publish_is_in_rate(s->reactor, s->conn, payload.bytes.len, &why))
+            m = message_unref(m);
         free(payload.memory);
     }
     if (m == NULL)
@@ -213,7 +225,7 @@ static void do_history(struct call *c, const json_t *value)
     struct v1_range range;
     uint64_t limit = HISTORY_LIMIT;
     if (!get_topic(c, value, &topic) || !get_range(c, &range) || !get_number(c, "limit", 1, HISTORY_LIMIT_MAX, &limit) ||
-        !check_right(c, topic) || !check_readings(c))
+        !check_right(c, topic) || !check_readings(c, 1))
         return;
     if (!v1_range_is_given(&range))
         range.has_after = true; /* all there is, as after "0" */
@@ -222,9 +234,26 @@ static void do_history(struct call *c, const json_t *value)
 
 static void do_presence(struct call *c, const json_t *value)
 {
+    struct reactor *r = c->session->reactor;
+    const json_t *next = json_object_get(c->object, "next");
     struct slice topic;
-    if (get_topic(c, value, &topic) && check_right(c, topic))
+    uint64_t limit = PRESENCE_LIMIT, from = 0;
+    HLY_CLEANUP(buf_done) struct buf out = { 0 };
+    if (!get_topic(c, value, &topic) || !check_right(c, topic) || !get_number(c, "limit", 0, PRESENCE_PAGE_MAX, &limit))
+        return;
+    if (next != NULL && (!json_is_string(next) || !membership_parse_next((struct slice){ json_string_value(next), json_string_length(next) }, &from))) {
+        bad_request(c, "next is what the page before said");
+        return;
+    }
+    if (!rules_find(r->rules, topic.ptr, topic.len)->presence) {
         v1_reply_error(&c->reply, "unavailable", "presence is not kept for this topic");
+        return;
+    }
+    v1_reply_begin(&c->reply, &out);
+    buf_str(&out, "{");
+    membership_write_page(&out, r->server->presence, topic, from, limit);
+    buf_str(&out, "}");
+    v1_reply_send(&c->reply, &out);
 }
 
 static void auth_error(struct call *c, enum jwt_error error)
@@ -250,12 +279,22 @@ static void do_auth(struct call *c, const json_t *value)
         return;
     }
     enum jwt_error error = jwt_verify(set->jwt, (struct slice){ json_string_value(value), json_string_length(value) }, s->reactor->loop.wall_ms, &token);
+    if (error == JWT_OK && revocations_has(s->reactor->server->revocations, token, s->reactor->loop.wall_ms))
+        error = JWT_REVOKED;
     if (error != JWT_OK) {
         auth_error(c, error);
         return;
     }
     if (s->client.token != NULL && strcmp(s->client.token->subject, token->subject) != 0) {
         v1_reply_error(&c->reply, "unauthorized", "the new token is of another subject: open a connection of its own for it");
+        return;
+    }
+    int r = peer_set_user(s->reactor, s->conn, token);
+    if (r < 0) {
+        if (r == -EDQUOT)
+            v1_reply_error(&c->reply, "too_many", "this user has %" PRIu64 " connections already (limits.per_user)", set->max_per_user);
+        else
+            v1_reply_no_memory(&c->reply);
         return;
     }
     v1_session_set_token(s, token);

@@ -109,6 +109,15 @@ static void on_drained(struct v1_work *work)
     reading_wake(&HLY_CONTAINER_OF(work, struct history, work)->reading);
 }
 
+static void on_rights(struct v1_work *work)
+{
+    struct history *w = HLY_CONTAINER_OF(work, struct history, work);
+    if (v1_may_subscribe(work->session, w->reading.names[0].name))
+        return;
+    v1_reply_error(&work->reply, "forbidden", "reading this history is no longer allowed");
+    history_end(w);
+}
+
 void v1_history(const struct v1_reply *reply, struct slice topic, const struct v1_range *range, uint64_t limit)
 {
     struct v1_session *s = reply->session;
@@ -125,6 +134,7 @@ void v1_history(const struct v1_reply *reply, struct slice topic, const struct v
     w->limit = limit;
     w->work.on_cancel = on_cancel;
     w->work.on_drained = on_drained;
+    w->work.on_rights = on_rights;
     v1_work_begin(&w->work, reply);
     s->reading_count++;
     list_push(&s->histories, &w->turn);

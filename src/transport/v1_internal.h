@@ -69,6 +69,7 @@ struct v1_work {      /* the first member of what embeds it */
     /* The session ends: v1_reply_cancel(), and v1_work_end(), now or when the engine has answered. */
     void (*on_cancel)(struct v1_work *w);
     void (*on_drained)(struct v1_work *w); /* what waited has been written; NULL: does not matter */
+    void (*on_rights)(struct v1_work *w);  /* the session may do less than before, perhaps; NULL: does not matter */
     void (*on_level)(struct v1_work *w);   /* the live flow is no longer behind; NULL: does not matter */
 };
 
@@ -100,6 +101,9 @@ void v1_command_run(struct v1_session *s, struct slice text, struct v1_answer *a
 /* v1_subscribe.c. names: a string or an array of them, all checked; borrowed. */
 void v1_subscribe(const struct v1_reply *reply, const json_t *names, const struct v1_range *range);
 void v1_unsubscribe(const struct v1_reply *reply, const json_t *names);
+
+/* May the session subscribe to it, or read its history? */
+bool v1_may_subscribe(const struct v1_session *s, struct slice name);
 
 /* How many names there are, and the i-th. */
 size_t v1_name_count(const json_t *names);

@@ -25,6 +25,9 @@ static bool is_only_json(struct slice payload)
     return memmem(payload.ptr, payload.len, "__proto__", 9) != NULL || memmem(payload.ptr, payload.len, "\\u", 2) != NULL;
 }
 
+#define JOIN ",\"join\":"
+#define LEAVE ",\"leave\":"
+
 static size_t data_size(struct message *m, bool for_script)
 {
     struct slice payload = { message_payload(m), m->payload_len };
@@ -72,6 +75,12 @@ uint8_t *v1_message_put(uint8_t *out, struct message *m, const char *epoch, stru
 {
     out = put_text(out, SLICE_LIT(TOPIC));
     out = json_put_string(out, message_topic(m), for_script);
+    if (m->kind != MESSAGE_DATA) {
+        out = put_text(out, m->kind == MESSAGE_JOIN ? SLICE_LIT(JOIN) : SLICE_LIT(LEAVE));
+        out = put_data(out, m, for_script);
+        *out++ = '}';
+        return out;
+    }
     out = put_text(out, SLICE_LIT(CURSOR));
     out += cursor_format((char *)out, epoch, m->seq); /* its NUL is written over */
     out = put_text(out, SLICE_LIT(DATA));

@@ -11,6 +11,8 @@
 #include "base/utf8.h"
 #include "core/catchup.h"
 #include "proto/json_write.h"
+#include "transport/kick.h"
+#include "transport/membership.h"
 #include "transport/slow.h"
 
 #define RETURN_MS \
@@ -79,13 +81,20 @@ static void put_id(struct buf *out, struct slice id)
     buf_str(out, ",");
 }
 
-void v1_write_error(struct buf *out, struct slice id, const char *code, const char *message)
+static void write_error(struct buf *out, struct slice id, const char *code, const char *message, uint64_t retry_ms)
 {
     struct slice text = { message, strlen(message) };
     put_id(out, id);
     buf_printf(out, "\"error\":{\"code\":\"%s\",\"message\":", code);
     json_buf_string(out, utf8_is_valid(text.ptr, text.len) ? text : SLICE_LIT("refused"));
+    if (retry_ms > 0)
+        buf_printf(out, ",\"retry_ms\":%" PRIu64, retry_ms);
     buf_str(out, "}}");
+}
+
+void v1_write_error(struct buf *out, struct slice id, const char *code, const char *message)
+{
+    write_error(out, id, code, message, 0);
 }
 
 static void answer(struct v1_reply *r, struct slice json)
@@ -127,14 +136,14 @@ void v1_reply_empty(struct v1_reply *r)
     v1_reply_send(r, &out);
 }
 
-static void refuse(struct v1_reply *r, const char *code, const char *message)
+static void refuse(struct v1_reply *r, const char *code, const char *message, uint64_t retry_ms)
 {
     static struct log_gate gate;
     HLY_CLEANUP(buf_done) struct buf out = { 0 };
     stat_add(&r->session->reactor->stats.v1_errors, 1);
     if (strcmp(code, "too_many") == 0)
         log_limited(&gate, LOG_LEVEL_INFO, "command_refused", "transport=%s code=%s %s", r->session->carrier->what, code, message);
-    v1_write_error(&out, v1_reply_id(r), code, message);
+    write_error(&out, v1_reply_id(r), code, message, retry_ms);
     if (out.failed)
         answer(r, (struct slice){ 0 });
     send_object(r, &out);
@@ -147,17 +156,17 @@ void v1_reply_error(struct v1_reply *r, const char *code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    refuse(r, code, message);
+    refuse(r, code, message, 0);
 }
 
 void v1_reply_no_memory(struct v1_reply *r)
 {
-    refuse(r, "unavailable", "out of memory, try again later");
+    refuse(r, "unavailable", "out of memory, try again later", 0);
 }
 
 void v1_reply_refusal(struct v1_reply *r, const struct publish_refusal *why)
 {
-    refuse(r, publish_error_name(why->code), why->text);
+    refuse(r, publish_error_name(why->code), why->text, why->code == PUBLISH_RATE_LIMITED ? why->retry_ms : 0);
 }
 
 void v1_reply_cancel(struct v1_reply *r)
@@ -250,7 +259,13 @@ static void on_level(struct subscriber *sub, uint64_t seq)
     }
 }
 
+static struct client *client_of(struct subscriber *sub)
+{
+    return &HLY_CONTAINER_OF(sub, struct v1_session, sub)->client;
+}
+
 static const struct subscriber_ops v1_ops = {
+    .client = client_of,
     .deliver = deliver, .replay = replay, .is_full = is_full, .on_gap = on_gap, .on_level = on_level
 };
 
@@ -379,17 +394,27 @@ int v1_session_open(struct v1_session *s, const struct wish *wish, struct openin
         return -ENOMEM;
     s->is_listed = s->is_open = true;
     write_hello(s, seq);
+    membership_connected(&s->sub, s->carrier->what);
     return 0;
+}
+
+/* Its token has expired, and the timer comes a moment later: nothing is done for it any more. */
+static void end_if_expired(struct v1_session *s)
+{
+    if (s->is_open && client_expires_in_ms(&s->client, s->reactor->loop.wall_ms) == 0)
+        v1_session_deadline(s);
 }
 
 void v1_session_command(struct v1_session *s, struct slice text)
 {
+    end_if_expired(s);
     v1_command_run(s, text, NULL);
     pause_if_congested(s);
 }
 
 void v1_session_command_for(struct v1_session *s, struct slice text, struct v1_answer *a)
 {
+    end_if_expired(s);
     v1_command_run(s, text, a);
 }
 
@@ -415,11 +440,22 @@ void v1_session_tick(struct v1_session *s)
 
 /* ---- a token that expires */
 
-uint64_t v1_session_next_deadline(const struct v1_session *s)
+/* In good time; of a token that is good for less than twice that, at half of what is left: a client that answers the notice with such a token must not have the
+ * next notice at once. */
+void v1_session_identify(struct v1_session *s, struct token *token)
 {
     uint64_t notice = s->reactor->settings->expiry_notice_ms;
-    uint64_t expires = s->client.token == NULL ? 0 : s->client.token->expires_ms;
-    return expires > notice && !s->is_expiry_told ? expires - notice : expires;
+    client_set_token(&s->client, token);
+    uint64_t left = client_expires_in_ms(&s->client, s->reactor->loop.wall_ms);
+    s->is_expiry_told = false;
+    s->notice_ms = left == UINT64_MAX ? 0 : token->expires_ms - (notice < left / 2 ? notice : left / 2);
+}
+
+uint64_t v1_session_next_deadline(const struct v1_session *s)
+{
+    if (s->client.token == NULL)
+        return 0;
+    return s->is_expiry_told ? s->client.token->expires_ms : s->notice_ms;
 }
 
 void v1_session_deadline(struct v1_session *s)
@@ -436,12 +472,14 @@ void v1_session_deadline(struct v1_session *s)
     v1_write(s, &json, "");
 }
 
-static void write_forbidden(struct v1_session *s, struct slice name)
+static void write_forbidden(struct v1_session *s, struct slice name, const char *why)
 {
     HLY_CLEANUP(buf_done) struct buf json = { 0 };
     buf_str(&json, "{\"topic\":");
     json_buf_string(&json, name);
-    buf_str(&json, ",\"error\":{\"code\":\"forbidden\",\"message\":\"subscribing to it is no longer allowed: the subscription has ended\"}}");
+    buf_str(&json, ",\"error\":{\"code\":\"forbidden\",\"message\":");
+    json_buf_string(&json, (struct slice){ why, strlen(why) });
+    buf_str(&json, "}}");
     v1_write(s, &json, "");
 }
 
@@ -456,17 +494,43 @@ void v1_session_check_rights(struct v1_session *s)
         bool is_pattern = f->is_pattern;
         if (rules_allow(s->reactor->rules, who, RULE_SUBSCRIBE, text.ptr, text.len))
             continue;
-        write_forbidden(s, text);
+        write_forbidden(s, text, "subscribing to it is no longer allowed: the subscription has ended");
         unsubscribe(&s->sub, text, is_pattern);
+    }
+    LIST_EACH_SAFE (it, next, &s->works) {
+        struct v1_work *w = LIST_ENTRY(it, struct v1_work, node);
+        if (w->on_rights != NULL)
+            w->on_rights(w);
     }
 }
 
 void v1_session_set_token(struct v1_session *s, struct token *token)
 {
-    client_set_token(&s->client, token);
-    s->is_expiry_told = false;
+    v1_session_identify(s, token);
+    membership_refresh(&s->sub);
     s->carrier->token_changed(s);
     v1_session_check_rights(s);
+}
+
+bool v1_session_kick(struct v1_session *s, const struct kick *k)
+{
+    if (!s->is_open)
+        return false;
+    if (kick_is_whole(k)) {
+        s->client.end_reason = kick_end_reason(k);
+        v1_close(s, (enum ws_close_code)k->code, k->reason);
+        return true;
+    }
+    size_t count = 0;
+    LIST_EACH_SAFE (it, next, &s->sub.subscriptions) {
+        char name[TOPIC_MAX_BYTES];
+        struct slice text;
+        if (!kick_unsubscribe(k, LIST_ENTRY(it, struct subscription, node), name, &text))
+            continue;
+        write_forbidden(s, text, k->reason);
+        count++;
+    }
+    return count > 0;
 }
 
 void v1_session_cut(struct v1_session *s)
@@ -514,5 +578,6 @@ void v1_session_end(struct v1_session *s)
     catchup_end(&s->sub);
     if (!s->is_changing) /* else the engine still has the subscriber */
         subscriber_done(&s->sub);
+    membership_disconnected(s->reactor, &s->client, s->carrier->what, s->conn);
     session_release(s);
 }

@@ -13,6 +13,7 @@
 #include "transport/client.h"
 #include "transport/wish.h"
 
+struct kick;
 struct v1_session;
 
 struct v1_carrier {
@@ -37,12 +38,14 @@ struct v1_session { /* embedded in the carrier's state, which on_end() of its co
     struct list changes;    /* of them, subscribes and unsubscribes: one at a time, in order (v1_subscribe.c) */
     struct list histories;  /* of them, histories: one at a time gathers its messages (v1_history.c) */
     struct paused *paused;  /* NULL, or why it is not read */
+    uint64_t notice_ms;     /* when it is to be told that its token expires: wall clock; 0: never */
     uint32_t work_count;
     uint32_t reading_count; /* of them, replays and histories */
+    uint32_t reading_names; /* that the replays read: each is held in memory */
     bool is_changing;       /* the first of changes is with the engine */
     bool is_busy;           /* it is not read: too much is on its way */
     bool is_listed;         /* in the reactor's sessions */
-    bool is_expiry_told; /* its token expires soon, and it knows */
+    bool is_expiry_told;    /* its token expires soon, and it knows */
     bool is_open;           /* hello has been written, and the connection lives */
     bool has_ended;
     void (*on_free)(struct v1_session *s); /* the last call: nothing of the session is in use any more */
@@ -65,10 +68,16 @@ struct v1_answer {
 };
 void v1_session_command_for(struct v1_session *s, struct slice text, struct v1_answer *a);
 
+/* Who it is, before it opens: NULL is nobody in particular. Takes a reference of its own. */
+void v1_session_identify(struct v1_session *s, struct token *token);
+
 /* It has a new token, of which a reference is taken; subscriptions that it no longer covers end, each with an error that names its topic. */
 void v1_session_set_token(struct v1_session *s, struct token *token);
 
-/* Subscriptions that its rights no longer cover end, each with an error that names its topic. */
+/* A backend ends the session, or subscriptions of it, each with an error that names its topic. Returns whether there was anything to end. */
+bool v1_session_kick(struct v1_session *s, const struct kick *k);
+
+/* Subscriptions that its rights no longer cover end, each with an error that names its topic, and so do their replays, and reading their history. */
 void v1_session_check_rights(struct v1_session *s);
 
 /* When it is to be told that its token expires, and then when it has: wall clock, milliseconds; 0: never. v1_session_deadline() is to be called then. */

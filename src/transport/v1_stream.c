@@ -11,6 +11,8 @@
 #include "transport/client_info.h"
 #include "transport/cors.h"
 #include "transport/iframe.h"
+#include "transport/kick.h"
+#include "transport/peer.h"
 #include "transport/public_door.h"
 #include "transport/query.h"
 #include "transport/v1_session.h"
@@ -186,6 +188,7 @@ static void on_free(struct v1_session *s)
 static void on_end(struct conn *c)
 {
     struct v1_stream *t = c->owner;
+    peer_done(t->session.reactor, c);
     public_door_gone(t->session.reactor);
     stream_enter(t, STREAM_ENDED);
     t->is_orphan = t->is_awaited;
@@ -199,8 +202,15 @@ static bool describe(struct conn *c, struct client_info *ret)
     return t->state == STREAM_STREAMING && client_info_fill(ret, &t->session.client, &t->session.sub, t->session.carrier->what);
 }
 
+static bool kick(struct conn *c, const struct kick *k)
+{
+    struct v1_stream *t = c->owner;
+    return t->state == STREAM_STREAMING && v1_session_kick(&t->session, k);
+}
+
 static const struct conn_ops stream_conn_ops = {
-    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop, .describe = describe, .on_end = on_end
+    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop,
+    .describe = describe, .kick = kick, .on_end = on_end,
 };
 
 /* ---- opening */
@@ -229,7 +239,7 @@ static void write_headers(struct buf *out, const struct reactor *r, struct slice
     char cors[CORS_HEADERS_MAX];
     buf_str(out, "Cache-Control: no-store\r\n"
                  "X-Accel-Buffering: no\r\n"); /* nginx passes objects on as they come */
-    buf_str(out, cors_headers(cors, origin));
+    buf_str(out, cors_headers(cors, r->settings, origin));
     if (kind == V1_STREAM_IFRAME)
         iframe_write_headers(out, r->settings);
     buf_append(out, "", 1); /* read as a C string */
@@ -253,7 +263,7 @@ static struct v1_stream *stream_new(struct http_client *h, enum v1_stream_kind k
         free(t);
         return NULL;
     }
-    client_set_token(&t->session.client, http_token(h));
+    v1_session_identify(&t->session, http_token(h));
     return t;
 }
 

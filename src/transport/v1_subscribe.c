@@ -16,6 +16,8 @@
 #include "transport/v1_message.h"
 
 /* SUBSCRIBING: waits for those before it, or for the engine. REPLAYING: reads. PASSING: has read all, and waits until the live flow has passed S. */
+#define SLICES_AT_ONCE 8 /* of history, for the answer to a subscribe: without it a gap cannot be known */
+
 enum stage { SUBSCRIBING, REPLAYING, PASSING };
 
 struct change { /* the first member of what embeds it */
@@ -36,6 +38,7 @@ struct subscribe {
     struct v1_range range;
     enum stage stage;
     bool is_answered;
+    bool is_outdated;   /* the session's rights have changed since it was asked for */
     bool is_refreshing; /* a name of it was subscribed to before: its S is not this one's */
     int error;
     uint64_t first_seq; /* the lowest S of its new names; UINT64_MAX: none is new */
@@ -43,6 +46,7 @@ struct subscribe {
     uint64_t promise;   /* the cursor that `ok` tells; UINT64_MAX: that from which it reads */
     size_t waiting;     /* steps without an answer, and one for whoever starts them */
     struct reading reading;
+    uint32_t reading_names;
     size_t count;
     struct step steps[]; /* then the text of their names */
 };
@@ -208,8 +212,10 @@ static bool passing_on_read(struct reading *r, struct message *const *messages, 
 static void subscribe_end(struct subscribe *w)
 {
     reading_stop(&w->reading);
-    if (w->stage != SUBSCRIBING)
+    if (w->stage != SUBSCRIBING) {
         w->change.work.session->reading_count--;
+        w->change.work.session->reading_names -= w->reading_names;
+    }
     v1_work_end(&w->change.work);
 }
 
@@ -263,29 +269,72 @@ static void replay_on_end(struct reading *r)
 
 static const struct reading_ops replay_ops = { .is_full = replay_is_full, .on_read = replay_on_read, .on_end = replay_on_end };
 
-static int replay_start(struct subscribe *w)
+static int replay_read(struct subscribe *w, const struct reading_from *from)
 {
-    struct v1_session *s = w->change.work.session;
-    struct reading_from from = v1_range_from(&w->range, s->reactor->hub, w->until);
     struct hub_name *names = malloc(w->count * sizeof *names);
     if (names == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < w->count; i++)
         names[i] = (struct hub_name){ .name = w->steps[i].subscribe.name, .is_pattern = w->steps[i].subscribe.is_pattern };
-    w->promise = reading_from_promise(&from);
-    int r = reading_start(&w->reading, &s->reactor->table, &replay_ops, names, w->count, &from);
+    int r = reading_start(&w->reading, &w->change.work.session->reactor->table, &replay_ops, names, w->count, from);
     free(names);
+    return r;
+}
+
+static int replay_start(struct subscribe *w)
+{
+    struct v1_session *s = w->change.work.session;
+    struct reading_from from = v1_range_from(&w->range, s->reactor->hub, w->until);
+    w->promise = reading_from_promise(&from);
+    int r = replay_read(w, &from);
     if (r < 0)
         return r;
     w->stage = REPLAYING;
     s->reading_count++;
+    w->reading_names = (uint32_t)w->count; /* some may be dropped before it ends */
+    s->reading_names += w->reading_names;
     stat_add(&s->reactor->stats.replays, 1);
     if (reading_from_is_empty(&from)) { /* what is lost of what came after it is not missed by it */
         reading_stop(&w->reading);
         answer(w, true, w->promise);
         pass(w);
     }
+    for (int n = 0; n < SLICES_AT_ONCE && !w->is_answered && reading_is_on(&w->reading) && !w->reading.is_parked; n++)
+        reading_step(&w->reading); /* so that `ok` comes before what is live from here on */
     return 0;
+}
+
+/* Forget the names that the session may no longer subscribe to. Returns how many. */
+static size_t drop_forbidden(struct subscribe *w)
+{
+    size_t kept = 0, before = w->count;
+    for (size_t i = 0; i < before; i++)
+        if (v1_may_subscribe(w->change.work.session, w->steps[i].subscribe.name))
+            w->steps[kept++] = w->steps[i];
+    w->count = kept;
+    return before - kept;
+}
+
+/* The replay goes on without what is no longer allowed. */
+static void on_rights(struct v1_work *work)
+{
+    struct subscribe *w = of_work(work);
+    w->is_outdated = w->stage == SUBSCRIBING; /* it is looked at again when it is in force */
+    if (w->stage != REPLAYING || drop_forbidden(w) == 0)
+        return;
+    struct reading_from from = { .after = w->reading.reader.pos, .until = w->until, .last = READING_LAST_NONE };
+    if (!w->is_answered) /* nothing of it has been read */
+        from = v1_range_from(&w->range, work->session->reactor->hub, w->until);
+    reading_stop(&w->reading);
+    if (w->count > 0) {
+        if (replay_read(w, &from) < 0)
+            v1_close_no_memory(work->session);
+    } else if (w->is_answered) {
+        pass(w);
+    } else {
+        v1_reply_error(&work->reply, "forbidden", "subscribing to it is no longer allowed");
+        subscribe_end(w);
+    }
 }
 
 /* ---- subscribing */
@@ -330,6 +379,7 @@ static void subscribe_succeed(struct subscribe *w)
 static void step_done(struct subscribe *w)
 {
     struct v1_session *s = w->change.work.session;
+    bool is_outdated = w->is_outdated;
     if (--w->waiting > 0)
         return;
     change_done(&w->change);
@@ -341,6 +391,8 @@ static void step_done(struct subscribe *w)
         subscribe_fail(w, w->error);
     else
         subscribe_succeed(w);
+    if (is_outdated)
+        v1_session_check_rights(s);
     changes_run(s);
 }
 
@@ -358,11 +410,21 @@ static void on_subscribed(struct engine_subscribe *es)
     step_done(w);
 }
 
+static bool is_listed_before(const struct subscribe *w, size_t i)
+{
+    struct slice name = w->steps[i].subscribe.name;
+    for (size_t k = 0; k < i; k++)
+        if (w->steps[k].subscribe.name.len == name.len && memcmp(w->steps[k].subscribe.name.ptr, name.ptr, name.len) == 0)
+            return true;
+    return false;
+}
+
 static size_t count_new(struct subscribe *w)
 {
     size_t n = 0;
     for (size_t i = 0; i < w->count; i++)
-        n += subscription_find(&w->change.work.session->sub, w->steps[i].subscribe.name, w->steps[i].subscribe.is_pattern) == NULL;
+        n += !is_listed_before(w, i) &&
+             subscription_find(&w->change.work.session->sub, w->steps[i].subscribe.name, w->steps[i].subscribe.is_pattern) == NULL;
     return n;
 }
 
@@ -439,6 +501,7 @@ void v1_subscribe(const struct v1_reply *reply, const json_t *names, const struc
     w->change.work.on_cancel = on_cancel;
     w->change.work.on_drained = on_drained;
     w->change.work.on_level = on_level;
+    w->change.work.on_rights = on_rights;
     change_begin(&w->change, reply);
 }
 

@@ -4,6 +4,7 @@
 
 #include "proto/ws_handshake.h"
 #include "transport/client_info.h"
+#include "transport/kick.h"
 #include "transport/v1_session.h"
 #include "transport/wish.h"
 #include "transport/ws_conn.h"
@@ -114,9 +115,15 @@ static bool describe(struct ws_conn *ws, struct client_info *ret)
     return client_info_fill(ret, &s->client, &s->sub, s->carrier->what);
 }
 
+static bool kick(struct ws_conn *ws, const struct kick *k)
+{
+    return v1_session_kick(&of_ws(ws)->session, k);
+}
+
 static const struct ws_handler v1_ws_handler = {
     .on_message = on_message, .on_drained = on_drained, .on_cut = on_cut,         .on_tick = on_tick, .on_deadline = on_deadline,
     .on_stop = on_stop,       .on_end = on_end,         .on_closing = on_closing, .describe = describe,
+    .kick = kick,
 };
 
 /* ---- opening */
@@ -160,7 +167,7 @@ void v1_ws_open(struct http_client *h, const struct http1_request *rq)
         out_of_memory(h);
         return;
     }
-    client_set_token(&w->session.client, http_token(h));
+    v1_session_identify(&w->session, http_token(h));
     ws_handshake_write(&w->answer, rq, SLICE_LIT("halley.v1"), NULL);
     struct opening *o = w->answer.failed ? NULL : opening_new(&wish, &w->session.sub);
     if (o == NULL) {

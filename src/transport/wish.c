@@ -19,6 +19,7 @@ void wish_done(struct wish *w)
 {
     free(w->topics);
     free(w->scratch);
+    token_unref(w->token);
     *w = (struct wish){ 0 };
 }
 
@@ -30,7 +31,7 @@ bool wish_refuse(struct http_client *h, struct slice origin, _Atomic uint64_t *c
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     stat_add(counter, 1);
-    http_reply_text(h, status, cors_headers(cors, origin), "%s", text);
+    http_reply_text(h, status, cors_headers(cors, http_reactor(h)->settings, origin), "%s", text);
     return false;
 }
 
@@ -118,8 +119,10 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
 static bool add_auto(struct http_client *h, struct wish *w)
 {
     struct reactor *r = http_reactor(h);
-    const struct token *token = http_token(h);
+    struct token *token = http_token(h);
     const struct rule_client *who = client_rights_of(token, RULE_SUBSCRIBE);
+    if (token != NULL && token->auto_names.count > 0)
+        w->token = token_ref(token);
     for (size_t i = 0; token != NULL && i < token->auto_names.count && w->count < r->settings->max_subscriptions; i++) {
         struct slice name = token->auto_names.names[i];
         if (rules_allow(r->rules, who, RULE_SUBSCRIBE, name.ptr, name.len) && !add_topic(h, w, name))
@@ -128,18 +131,11 @@ static bool add_auto(struct http_client *h, struct wish *w)
     return true;
 }
 
-static bool has_auto(const struct http_client *h)
-{
-    return http_token(h) != NULL && http_token(h)->auto_names.count > 0;
-}
-
 bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bool is_bare)
 {
     struct reactor *r = http_reactor(h);
     char quoted[96];
     const struct rule_client *who = client_rights_of(http_token(h), RULE_SUBSCRIBE);
-    if (w->count == 0 && !is_bare && !has_auto(h))
-        return wish_refuse(h, w->origin, &r->stats.handshakes_bad_topic, 400, "Name a topic: ?topic=NAME (repeat it for several).");
     struct slice *only = w->count == 1 && !topic_name_is_pattern(w->topics[0].ptr, w->topics[0].len) ? &w->topics[0] : NULL;
     w->may_publish = can_publish && only != NULL &&
                      rules_allow(r->rules, client_rights_of(http_token(h), RULE_PUBLISH), RULE_PUBLISH, only->ptr, only->len);
@@ -152,7 +148,11 @@ bool wish_is_allowed(struct http_client *h, struct wish *w, bool can_publish, bo
             return wish_refuse(h, w->origin, &r->stats.handshakes_forbidden, 403, "Subscribing to '%s' is not allowed here.",
                                log_quote(quoted, sizeof quoted, w->topics[i].ptr, w->topics[i].len));
     }
-    return !w->may_receive || add_auto(h, w);
+    if (w->may_receive && !add_auto(h, w))
+        return false;
+    if (w->count == 0 && !is_bare)
+        return wish_refuse(h, w->origin, &r->stats.handshakes_bad_topic, 400, "Name a topic: ?topic=NAME (repeat it for several).");
+    return true;
 }
 
 int wish_begin(const struct wish *w, struct subscriber *s, struct opening_seqs seqs, uint64_t *ret_seq)

@@ -11,6 +11,7 @@ struct wish {
     size_t count;
     size_t cap;
     char *scratch;
+    struct token *token; /* whose text some of the topics are; a reference, or NULL */
     struct slice origin; /* the request's, allowed by now: whose pages may read a refusal; borrowed */
     bool may_publish; /* one topic is named, and its rule lets clients publish: frames go there */
     bool may_receive;

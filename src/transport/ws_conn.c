@@ -3,7 +3,9 @@
 #include <assert.h>
 
 #include "base/log.h"
+#include "transport/peer.h"
 #include "transport/public_door.h"
+#include "transport/unread.h"
 
 #define WS_CLOSE_TIMEOUT_MS 5000 /* for the peer's close frame, after ours */
 #define WS_LINGER_MS 2000
@@ -175,7 +177,7 @@ static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_
 static void on_read(struct conn *c, uint8_t *data, size_t len)
 {
     struct ws_conn *ws = c->owner;
-    while (!c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING)) {
+    for (int n = 1; !c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING); n++) {
         size_t used;
         struct ws_event ev;
         int r = ws_reader_next(&ws->reader, data, len, &used, &ev);
@@ -188,6 +190,14 @@ static void on_read(struct conn *c, uint8_t *data, size_t len)
         if (r == 0)
             return;
         ws_on_event(ws, &ev, len > 0);
+        if (HLY_UNLIKELY((c->paused & CONN_PAUSE_RATE) != 0)) {
+            peer_hold(c, data, len);
+            return;
+        }
+        if (len > 0 && !c->closed && !c->finishing && (n == UNREAD_AFTER || c->paused != 0)) {
+            unread_keep(ws->reactor, c, &ws->unread, data, len);
+            return;
+        }
     }
 }
 
@@ -252,7 +262,9 @@ static void on_end(struct conn *c)
     struct ws_conn *ws = c->owner;
     if (ws->state != WS_CLOSED)
         ws_enter(ws, WS_CLOSED);
+    unread_drop(&ws->unread);
     ws_reader_done(&ws->reader);
+    peer_done(ws->reactor, ws->conn);
     public_door_gone(ws->reactor);
     ws->handler->on_end(ws);
 }
@@ -263,6 +275,13 @@ static bool describe(struct conn *c, struct client_info *ret)
     return ws->state == WS_OPEN && ws->handler->describe != NULL && ws->handler->describe(ws, ret);
 }
 
+static bool kick(struct conn *c, const struct kick *k)
+{
+    struct ws_conn *ws = c->owner;
+    return ws->state == WS_OPEN && ws->handler->kick != NULL && ws->handler->kick(ws, k);
+}
+
 static const struct conn_ops ws_conn_ops = {
-    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop, .describe = describe, .on_end = on_end
+    .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut,
+    .on_stop = on_stop, .describe = describe,     .kick = kick,         .on_end = on_end,
 };

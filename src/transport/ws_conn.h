@@ -11,6 +11,7 @@
 #include "proto/ws_reader.h"
 #include "transport/reactor.h"
 
+struct unread;
 struct ws_conn;
 
 struct ws_handler { /* what the door above does */
@@ -24,6 +25,7 @@ struct ws_handler { /* what the door above does */
     void (*on_stop)(struct ws_conn *ws); /* the server stops: say what there is to say, 1012 follows; may be NULL */
     void (*on_closing)(struct ws_conn *ws); /* it is no longer OPEN: nothing more may be sent; may be NULL */
     bool (*describe)(struct ws_conn *ws, struct client_info *ret); /* conn_ops.describe, while it is OPEN; NULL: it is not listed */
+    bool (*kick)(struct ws_conn *ws, const struct kick *k);        /* conn_ops.kick, while it is OPEN; may be NULL */
     /* The last call: free what embeds the ws_conn. ws_conn_done() has been called. */
     void (*on_end)(struct ws_conn *ws);
     /* Nothing unsolicited: no pings, and an idle timeout of at least 100 s (for test suites). */
@@ -35,6 +37,7 @@ struct ws_conn { /* embedded in the door's state */
     struct reactor *reactor;
     const struct ws_handler *handler;
     struct ws_reader reader;
+    struct unread *unread; /* what is handled in another turn */
     uint64_t deadline_ms; /* wall clock; 0: none. Set before ws_conn_open(), or with ws_conn_set_deadline() */
     uint8_t state; /* enum ws_state in ws_conn.c */
 };

@@ -9,6 +9,9 @@
 #include "core/catchup.h"
 #include "proto/ws_handshake.h"
 #include "transport/client_info.h"
+#include "transport/kick.h"
+#include "transport/membership.h"
+#include "transport/peer.h"
 #include "transport/publish.h"
 #include "transport/slow.h"
 #include "transport/v1_ws.h"
@@ -71,7 +74,8 @@ static void ws_replay(struct subscriber *s, const struct delivery *d)
 
 static bool ws_is_full(struct subscriber *s)
 {
-    return HLY_CONTAINER_OF(s, struct ws_subscriber, sub)->ws.conn->outq != NULL;
+    const struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
+    return !ws_conn_is_open(&w->ws) || slow_is_full(w->ws.conn); /* what is closing reads no history */
 }
 
 static bool ws_on_gap(struct subscriber *s, uint64_t after_seq, enum gap_reason reason)
@@ -82,7 +86,13 @@ static bool ws_on_gap(struct subscriber *s, uint64_t after_seq, enum gap_reason 
     return false;
 }
 
+static struct client *client_of(struct subscriber *s)
+{
+    return &HLY_CONTAINER_OF(s, struct ws_subscriber, sub)->client;
+}
+
 static const struct subscriber_ops ws_subscriber_ops = {
+    .client = client_of,
     .deliver = ws_deliver, .replay = ws_replay, .is_full = ws_is_full, .on_gap = ws_on_gap
 };
 
@@ -136,11 +146,21 @@ static void pause_if_congested(struct ws_subscriber *w)
     reactor_pause_publisher(r, &wp->paused);
 }
 
+static void on_deadline(struct ws_conn *ws)
+{
+    stat_add(&ws->reactor->stats.closed_expired, 1);
+    ws_conn_close(ws, WS_CLOSE_TOKEN, "the token has expired: connect with a new one");
+}
+
 static void on_message(struct ws_conn *ws, bool is_text, const uint8_t *payload, size_t len)
 {
     (void)is_text; /* the topic's rule says what it carries, not the frame */
     struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
     struct publish_refusal why;
+    if (client_expires_in_ms(&w->client, ws->reactor->loop.wall_ms) == 0) { /* the timer comes a moment later */
+        on_deadline(ws);
+        return;
+    }
     if (w->publish_topic == NULL) {
         stat_add(&ws->reactor->stats.closed_policy, 1);
         ws_conn_close(ws, WS_CLOSE_POLICY,
@@ -163,6 +183,7 @@ static void on_message(struct ws_conn *ws, bool is_text, const uint8_t *payload,
     wp->publish = (struct engine_publish){ .message = m, .reactor = ws->reactor->index, .done = on_published };
     list_push(&w->publishing, &wp->node);
     ws->reactor->engine->publish(ws->reactor->engine, &wp->publish);
+    peer_has_published(ws->reactor, ws->conn, len); /* a frame cannot be answered with "later": it is read later */
     pause_if_congested(w);
 }
 
@@ -171,6 +192,7 @@ static void on_message(struct ws_conn *ws, bool is_text, const uint8_t *payload,
 static void ws_subscriber_free(struct ws_subscriber *w)
 {
     subscriber_done(&w->sub);
+    membership_disconnected(w->ws.reactor, &w->client, "websocket", w->ws.conn);
     client_done(&w->client);
     LIST_EACH_SAFE (it, next, &w->publishing) {
         LIST_ENTRY(it, struct ws_publish, node)->w = NULL;
@@ -209,20 +231,28 @@ static void on_cut(struct ws_conn *ws)
     obey(w, slow_cut(&slow));
 }
 
-static void on_deadline(struct ws_conn *ws)
-{
-    stat_add(&ws->reactor->stats.closed_expired, 1);
-    ws_conn_close(ws, WS_CLOSE_TOKEN, "the token has expired: connect with a new one");
-}
-
 static bool describe(struct ws_conn *ws, struct client_info *ret)
 {
     struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
     return client_info_fill(ret, &w->client, &w->sub, "websocket");
 }
 
+/* There is no word here for a subscription that has ended, but if nothing is left the connection says so. */
+static bool kick(struct ws_conn *ws, const struct kick *k)
+{
+    struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
+    if (!kick_is_whole(k) && kick_unsubscribe_all(k, &w->sub) == 0)
+        return false;
+    if (kick_is_whole(k) || w->sub.count == 0) {
+        w->client.end_reason = kick_end_reason(k);
+        ws_conn_close(ws, (enum ws_close_code)k->code, k->reason);
+    }
+    return true;
+}
+
 static const struct ws_handler ws_subscriber_handler = {
-    .on_message = on_message, .on_drained = on_drained, .on_deadline = on_deadline, .on_cut = on_cut, .describe = describe, .on_end = on_end
+    .on_message = on_message, .on_drained = on_drained, .on_deadline = on_deadline, .on_cut = on_cut, .describe = describe,
+    .kick = kick, .on_end = on_end,
 };
 
 /* ---- opening */
@@ -287,6 +317,7 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_
         conn_resume(w->ws.conn, CONN_PAUSE_BUSY);
         conn_write(w->ws.conn, answer.data, answer.len);
         ws_conn_open(&w->ws);
+        membership_connected(&w->sub, "websocket");
     }
     buf_done(&answer);
 }

@@ -14,6 +14,8 @@ extern const uint8_t web_halley_js[];
 extern const size_t web_halley_js_len;
 extern const uint8_t web_halley_classic_js[];
 extern const size_t web_halley_classic_js_len;
+extern const uint8_t web_halley_share_js[]; /* one connection for all tabs of a browser */
+extern const size_t web_halley_share_js_len;
 extern const uint8_t web_halley_d_ts[];
 extern const size_t web_halley_d_ts_len;
 

@@ -394,11 +394,11 @@ export class Halley {
     else if (cursor) this.#live.after = cursor;
   }
 
-  #answer({ id, ok, error }) {
+  #answer({ id, ok, error, topic }) {
     const flow = this.#replays.get(id), call = this.#pending.get(id);
     if (call) this.#settle(call, { ok, error });
     else if (error && flow) this.#refused(flow, error);
-    else if (error && !id) this.#emit("error", error);
+    else if (error && !id) this.#emit("error", { ...error, topics: [topic] });
     else if (flow && !flow.after && flow.last === undefined) { // nothing is replayed
       for (const sub of flow.subs) sub.after = ok.cursor;
       this.#join(flow);

@@ -3,6 +3,7 @@
 // random points, and while it changes from one transport to the next. What is tested is what the server serves.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHmac, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -61,11 +62,16 @@ async function until(what, look) {
 /* ---- the server, and a backend */
 
 class Server {
+  constructor(path = socket, settings = "") {
+    Object.assign(this, { path, settings });
+  }
+
   async start() {
-    const config = join(scratch, "halley.conf");
+    const config = `${this.path}.conf`;
     writeFileSync(config, `listen "127.0.0.1:0" { }
-backend "${socket}" { mode = 0600 }
+backend "${this.path}" { mode = 0600 }
 limits { message = 4k }
+${this.settings}
 topics "no/**" { subscribe = nobody  publish = nobody }
 topics "few/**" { subscribe = anyone  publish = anyone  history = 3 }
 topics "json/**" { subscribe = anyone  publish = anyone  history = 10  payload = json }
@@ -617,6 +623,41 @@ const tests = {
     assert.deepEqual(h.events.map(({ name, code, message }) => [name, code, message]), [["error", "unauthorized", "The token has expired."]]);
     connect(url, { transports: ["ndjson"], token: () => `${asked++}` });
     await until("three tokens", () => asked === 3);
+  },
+
+  async "tokens open what they say, and are renewed before they expire"() {
+    const key = randomBytes(32), encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    writeFileSync(join(scratch, "jwt.key"), key, { mode: 0o600 });
+    const sign = (claims) => {
+      const text = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(claims)}`;
+      return `${text}.${createHmac("sha256", key).update(text).digest("base64url")}`;
+    };
+    const guarded = new Server(join(scratch, "guarded.sock"), `auth { jwt_key_file = "${join(scratch, "jwt.key")}"  jwt_leeway = 0s  expiry_notice = 1s }
+topics "user/{sub}/**" { subscribe = token  publish = token  history = 100 }
+topics "open" { subscribe = anyone }`);
+    closers.push(() => guarded.child?.kill("SIGKILL"));
+    await guarded.start();
+    const token = (sub) => sign({ sub, exp: Math.floor(Date.now() / 1000) + 3 });
+    await Promise.all(TRANSPORTS.map(async (each) => {
+      let count = 0;
+      const h = connect(guarded.url, { transports: [each], token: async () => { count++; return token("alice"); } });
+      const got = listen(h, "user/alice/*", { after: 0 });
+      h.subscribe("user/bob/x", () => {});
+      await until("the refusal", () => h.count("error") > 0);
+      if (each !== "poll") await until(`a third token over ${each}`, () => count >= 3); // a poll needs a new one when it has ended
+      await h.publish(`user/alice/${each}`, each);
+      await until("the message", () => got.data().includes(each));
+      if (each !== "poll") assert.equal(h.count("disconnected"), 0, `over ${each}`);
+      assert.equal(h.count("gap"), 0);
+      assert.deepEqual(h.events.filter(({ name }) => name === "error").map(({ code, topics }) => [code, topics])[0], ["forbidden", ["user/bob/x"]]);
+      inOrder(got);
+      h.close();
+
+    }));
+    const old = connect(guarded.url, { token: sign({ sub: "alice", exp: 1 }) }); // WebSocket and EventSource hide why, the next one tells
+    await assert.rejects(soon("the end", old.publish("user/alice/x", "x")), { code: "closed" });
+    assert.ok(old.events.some(({ name, code }) => name === "error" && code === "unauthorized"));
+    await guarded.stop();
   },
 
   async "in Node without options it finds a transport"(server) {

@@ -12,6 +12,8 @@ KINDS = { # what tells an object's kind: its members, and those that it may have
     "hello": ({"hello"}, set()),
     "ok": ({"ok"}, {"id"}),
     "error": ({"error"}, {"id"}),
+    "lost": ({"topic", "error"}, set()), # a subscription that its rights no longer cover
+    "expiring": ({"expiring"}, set()),
     "data": ({"topic", "cursor", "data"}, {"replay"}),
     "live": ({"live", "cursor"}, set()),
     "gap": ({"gap"}, {"topic", "topics", "replay"}),
@@ -76,8 +78,9 @@ class V1:
         elif kind == "live":
             assert seq_of(o["cursor"]) >= max(self.seq, self.replays.pop(o["live"], 0)), f"live before its end: {o}"
             self.seq = seq_of(o["cursor"])
-        elif kind == "error":
-            assert o["error"]["code"] in CODES and set(o["error"]) == {"code", "message"} and o["error"]["message"], o
+        elif kind in ("error", "lost"):
+            assert o["error"]["code"] in CODES and set(o["error"]) - {"retry_ms"} == {"code", "message"} and o["error"]["message"], o
+            assert (o["error"].get("retry_ms", 0) > 0) == (o["error"]["code"] == "rate_limited"), o
         elif kind == "gap":
             assert set(o["gap"]) == {"after", "reason"} and seq_of(o["gap"]["after"]) >= 0, o
         return o

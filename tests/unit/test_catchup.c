@@ -93,6 +93,8 @@ struct fake {
     uint64_t wants_from[32]; /* S of one that was added later: nothing up to here is for it */
     uint64_t queued_first;   /* of what it was given last: it may be taken back; 0: no more */
     uint64_t queued_last;    /* `last` before that */
+    uint64_t gap_from;       /* it was told of a gap after this seq, and has had nothing since */
+    bool is_in_gap;
     uint64_t last;     /* it has, or was told to miss, everything up to here */
     uint64_t begins;   /* its last subscription is in force from here: what came before may come or not */
     uint64_t promised; /* S: everything after it is due */
@@ -141,6 +143,24 @@ static void excuse(struct fake *f, uint64_t from, uint64_t to)
             f->excused[seq] = true;
 }
 
+/* What one who is slow may be spared: all but the newest of a topic, and all but the newest keep_bytes. */
+static void excuse_slow(struct fake *f, uint64_t from)
+{
+    bool newer[HLY_ARRAY_LEN(topics)] = { false };
+    uint64_t bytes = 0;
+    for (uint64_t y = head; y > from; y--) {
+        size_t t = topic_of[y];
+        if (t >= CONFLATING && t < CONFLATING_END && newer[t])
+            f->excused[y] = true;
+        newer[t] = true;
+        if (!is_wanted(f, y))
+            continue; /* what has left since it was measured counted as well */
+        bytes += payload_of[y] + strlen(topics[t]);
+        if (t >= DROPPING && t < CONFLATING && bytes > table.keep_bytes)
+            f->excused[y] = true;
+    }
+}
+
 static void reading_began(struct fake *f)
 {
     HOLDS(f->sub.catchup != NULL);
@@ -187,26 +207,13 @@ static void got(struct fake *f, uint64_t seq)
     HOLDS_SAYING(seq > f->last, "subscriber %zu got %" PRIu64 " after %" PRIu64, (size_t)(f - fakes), seq, f->last);
     if (f->is_floating)
         landed(f, seq);
+    if (f->is_in_gap) { /* what has been lost meanwhile is in it */
+        excuse(f, f->gap_from, head);
+        excuse_slow(f, f->gap_from);
+        f->is_in_gap = false;
+    }
     assert_no_hole(f, seq);
     f->last = seq;
-}
-
-/* What one who is slow may be spared: all but the newest of a topic, and all but the newest keep_bytes. */
-static void excuse_slow(struct fake *f, uint64_t from)
-{
-    bool newer[HLY_ARRAY_LEN(topics)] = { false };
-    uint64_t bytes = 0;
-    for (uint64_t y = head; y > from; y--) {
-        size_t t = topic_of[y];
-        if (t >= CONFLATING && t < CONFLATING_END && newer[t])
-            f->excused[y] = true;
-        newer[t] = true;
-        if (!is_wanted(f, y))
-            continue; /* what has left since it was measured counted as well */
-        bytes += payload_of[y] + strlen(topics[t]);
-        if (t >= DROPPING && t < CONFLATING && bytes > table.keep_bytes)
-            f->excused[y] = true;
-    }
 }
 
 static void queued(struct fake *f, uint64_t first_seq)
@@ -298,6 +305,9 @@ static bool on_gap(struct subscriber *s, uint64_t after_seq, enum gap_reason rea
         memset(f->excused, true, (f->promised + 1) * sizeof f->excused[0]);
         f->is_floating = false;
     }
+    if (!f->is_in_gap) /* until the next message it is one gap */
+        f->gap_from = f->is_gap_due ? 0 : after_seq;
+    f->is_in_gap = true;
     f->is_gap_due = false;
     f->has_ended = below(10) == 0;
     return !f->has_ended;
@@ -313,6 +323,11 @@ static void on_level(struct subscriber *s, uint64_t seq)
     if (f->is_floating)
         landed(f, seq + 1);
     f->is_forgiving = false;
+    if (f->is_in_gap) {
+        excuse(f, f->gap_from, head);
+        excuse_slow(f, f->gap_from);
+        f->is_in_gap = false;
+    }
     assert_no_hole(f, seq + 1);
     HOLDS(seq >= f->last);
     f->last = seq;

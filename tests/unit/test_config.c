@@ -185,10 +185,22 @@ static const struct {
       "\"http://[::1]:3000\"" },
     { "origins = \"https://a\" origins += \"https://b\"", "origins = { \"https://a\", \"https://b\" } #" },
     { "origins = { }", "origins = { } #" },
+    /* proxies, and what is counted by address and user */
+    { "trusted_proxies = { \"127.0.0.0/8\", \"::1\", 192.0.2.1, unix }",
+      "trusted_proxies = { \"127.0.0.0/8\", \"::1\", \"192.0.2.1\", \"unix\" } # test.conf:1" },
+    { "", "trusted_proxies = { } # default" },
+    { "trusted_proxies = 10.0.0.0/8\nlisten 127.0.0.1:80 { proxy_protocol = on }",
+      "listen \"127.0.0.1:80\" { proxy_protocol = on } # test.conf:2" },
+    { "listen 127.0.0.1:80 { proxy_protocol = off }", "listen \"127.0.0.1:80\" { } #" },
+    { "", "    per_address = 1000 # default" },
+    { "", "    per_user = 100 # default" },
+    { "", "    publish_rate = 1000 # default" },
+    { "limits { per_address = 0 per_user = 0 publish_rate = 0 publish_bytes = 0 }", "    per_user = 0 # test.conf:1" },
+    { "limits { publish_burst = 1 publish_bytes = 1g }", "    publish_bytes = 1g #" },
     /* rules */
     { "topics \"a/**\" { }",
       "topics \"a/**\" { subscribe = anyone publish = backend history = 0 history_ttl = 0 payload = text "
-      "on_slow = catch_up events = off }" },
+      "on_slow = catch_up presence = off join_leave = off presence_grace = 0 events = off }" },
     { "topics \"a\" { subscribe = token publish = nobody }", "{ subscribe = token publish = nobody" },
     { "topics \"a\" { subscribe = backend publish = anyone }", "{ subscribe = backend publish = anyone" },
     { "topics \"a\" { history = 1000000 history_ttl = 365d }", "history = 1000000 history_ttl = 365d" },
@@ -498,8 +510,31 @@ static const struct {
       NULL },
     { "the user that chown() takes for nobody in particular", "backend b { owner = 4294967295 }",
       ":1: backend.owner: There is", NULL },
-    { "a TCP backend", "backend 127.0.0.1:6380 { }",
-      ":1: backend \"127.0.0.1:6380\": a backend on a TCP address is not supported", "needs a key" },
+    { "a backend that others can reach, without keys", "backend 0.0.0.0:6380 { }",
+      ":1: backend \"0.0.0.0:6380\": without key_file whoever reaches this address could publish. Add key_file = ", "listen on 127.0.0.1." },
+    { "a backend on every address, without keys", "\nbackend \"*:6380\" { }", ":2: backend \"*:6380\": without key_file whoever reaches", NULL },
+    { "a backend on IPv6, without keys", "backend \"[::]:6380\" { }", ":1: backend \"[::]:6380\": without key_file whoever reaches", NULL },
+    { "a backend by name, without keys", "backend halley.example:6380 { }", ":1: backend \"halley.example:6380\": without key_file", NULL },
+    { "no key file", "backend b { key_file = \"\" }", ":1: backend.key_file is empty. Name a file, or leave it out.", NULL },
+    { "a key file that is not there", "backend 0.0.0.0:6380 {\nkey_file = /nonexistent/key }",
+      ":1: backend.key_file: /nonexistent/key: cannot be opened: No such file or directory.", NULL },
+    { "the mode of a TCP address", "backend 127.0.0.1:6380 { mode = 0600 }",
+      ":1: 'backend.mode' is for Unix sockets, and backend \"127.0.0.1:6380\" is none. Take it out; key_file says who may come in.", NULL },
+    { "the owner of a TCP address", "backend 127.0.0.1:6380 { owner = root }", ":1: 'backend.owner' is for Unix sockets", NULL },
+    { "the group of a TCP address", "backend 127.0.0.1:6380 { group = root }", ":1: 'backend.group' is for Unix sockets", NULL },
+    { "the uids of a TCP address", "backend 127.0.0.1:6380 { allow_uid = { 0 } }", ":1: 'backend.allow_uid' is for Unix sockets", NULL },
+    { "one address, two backends", "backend 127.0.0.1:6380 { }\nbackend \"127.0.0.1:06380\" { }", ":2: backend \"127.0.0.1:06380\" is the same address as",
+      NULL },
+    { "one address, two doors", "listen 127.0.0.1:6380 { }\nbackend localhost:6379 { }\nbackend 127.0.0.1:6380 { }",
+      ":3: backend \"127.0.0.1:6380\" is the same address as", NULL },
+    { "a key file outside of a backend", "key_file = a", ":1: 'key_file' does not belong here, but into a section: backend.", NULL },
+    /* proxies */
+    { "a network that is none", "trusted_proxies = { \"10.0.0.0/8\", proxy.example.com }", ":1: trusted_proxies: 'proxy.example.com' ", NULL },
+    { "a network with bits behind its prefix", "trusted_proxies = 10.0.0.1/8", ":1: trusted_proxies: '10.0.0.1/8' ", NULL },
+    { "the PROXY protocol from nobody", "\nlisten 127.0.0.1:80 { proxy_protocol = on }",
+      ":2: listen \"127.0.0.1:80\": proxy_protocol takes trusted proxies alone, and there are none. Name them in trusted_proxies.", NULL },
+    { "no burst at all", "limits { publish_burst = 0 }", ":1: limits.publish_burst = 0 is out of range. It must be 1 to 1000000.", NULL },
+    { "more bytes than are counted", "limits { publish_bytes = 5g }", ":1: limits.publish_bytes = 5g is out of range.", NULL },
     /* origins (RFC 6454 6.2) */
     { "an origin without a scheme", "origins = example.com", ":1: origins: 'example.com' is not an origin.",
       "https://host:port" },
@@ -625,6 +660,10 @@ static const struct {
     { "backend b { mode = 0666 }", NAME ":1: backend \"b\": with mode 0666 every user of this machine may publish." },
     { "backend b { mode = 0666 allow_uid = { 0 } }", NULL },
     { "backend b { mode = 0660 }", NULL },
+    { "backend 127.0.0.1:6380 { }", NAME ":1: backend \"127.0.0.1:6380\": without key_file every user of this machine may publish." },
+    { "backend localhost:6380 { }", NAME ":1: backend \"localhost:6380\": without key_file every user of this machine" },
+    { "backend \"[::1]:6380\" { }", NAME ":1: backend \"[::1]:6380\": without key_file every user of this machine" },
+    { "backend 127.1.2.3:0 { }", NAME ":1: backend \"127.1.2.3:0\": without key_file every user of this machine" },
     { "\nping_interval = 75s", NAME ":2: ping_interval = 75s is not less than idle_timeout = 75s" },
     { "\nidle_timeout = 20s", NAME ":2: ping_interval = 25s is not less than idle_timeout = 20s" },
     { "limits { message = 16m }", NAME ":1: limits.message = 16m is not less than limits.backend_command = 16m" },
@@ -645,6 +684,99 @@ START_TEST(what_cannot_be_meant_is_a_warning)
 }
 END_TEST
 
+/* ---- key files */
+
+static char key_path[64];
+
+static void write_keys(const char *text, mode_t mode)
+{
+    snprintf(key_path, sizeof key_path, "/tmp/halley-test-config-%ld.key", (long)getpid());
+    unlink(key_path);
+    int fd = open(key_path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    ck_assert_int_eq(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static const struct {
+    const char *name, *config, *keys;
+    mode_t mode;
+    const char *want; /* all that is said, with KEYS for the file's path; NULL: nothing */
+    bool is_fine;
+} key_files[] = {
+    { "on loopback", "backend 127.0.0.1:6380 { key_file = KEYS }", "0123456789abcdef\n", 0600, NULL, true },
+    { "on a Unix socket", "backend b { key_file = KEYS }", "uid=0\n", 0600, NULL, true },
+    { "where others listen", "backend 0.0.0.0:6380 { key_file = KEYS }", "0123456789abcdef\n", 0600,
+      NAME ":1: backend \"0.0.0.0:6380\": keys and messages cross the network in the clear. Use it only within a network that you trust.", true },
+    { "readable to everyone", "backend 127.0.0.1:6380 { key_file = KEYS }", "0123456789abcdef\n", 0644,
+      NAME ":1: backend.key_file: KEYS: everyone on this machine may read these keys (mode 0644). Say chmod 0640 on it.", true },
+    { "uids on TCP", "\nbackend 127.0.0.1:6380 { key_file = KEYS }", "0123456789abcdef\nuid=0\n", 0600,
+      NAME ":2: backend \"127.0.0.1:6380\": the uid lines of its key_file have no effect: the peers of a TCP address have no uid.", true },
+    { "uids that a Unix socket uses too", "backend 127.0.0.1:6380 { key_file = KEYS }\nbackend b { key_file = KEYS }",
+      "0123456789abcdef\nuid=0\n", 0600, NULL, true },
+    { "uids alone on TCP", "backend 127.0.0.1:6380 { key_file = KEYS }", "uid=0\n", 0600,
+      NAME ":1: backend.key_file: KEYS has no key, but uid lines, and the peers of a TCP address have no uid. Add a key.", false },
+    { "a mistake in it", "\n\nbackend b { key_file = KEYS }", "# mine\n0123\n", 0600,
+      NAME ":3: backend.key_file: KEYS:2: The key has 4 characters. It must have 16 to 512; openssl rand -hex 32 makes a good one.", false },
+};
+
+/* The text with the file's path for each KEYS; freed by the caller. */
+static char *with_path(const char *text)
+{
+    char *out = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&out, &len);
+    for (const char *at; (at = strstr(text, "KEYS")) != NULL; text = at + 4)
+        fprintf(f, "%.*s%s", (int)(at - text), text, key_path);
+    fputs(text, f);
+    fclose(f);
+    return out;
+}
+
+START_TEST(a_key_file_is_read_with_the_config)
+{
+    write_keys(key_files[_i].keys, key_files[_i].mode);
+    char *text = with_path(key_files[_i].config), *want = with_path(key_files[_i].want == NULL ? "" : key_files[_i].want);
+    struct config *c = load(text);
+    unlink(key_path);
+    ck_assert_msg((c != NULL) == key_files[_i].is_fine, "%s: %s", key_files[_i].name, error.text);
+    if (c == NULL) {
+        ck_assert_str_eq(error.text, want);
+    } else if (want[0] == '\0') {
+        ck_assert_msg(c->warning_count == 0, "%s: %s", key_files[_i].name, c->warning_count > 0 ? c->warnings[0] : "");
+    } else {
+        ck_assert_uint_eq(c->warning_count, 1);
+        ck_assert_str_eq(c->warnings[0], want);
+    }
+    if (c != NULL)
+        ck_assert_ptr_nonnull(c->backends[0].keys);
+    config_free(c);
+    free(text);
+    free(want);
+}
+END_TEST
+
+START_TEST(a_key_file_is_printed_by_its_name_alone)
+{
+    write_keys("0123456789abcdef name=billing\n", 0600);
+    char *text = with_path("backend 127.0.0.1:6380 { key_file = KEYS }\nbackend b { key_file = KEYS mode = 0600 }");
+    struct config *c = load_fine(text);
+    char *out = printed(c), *first = with_path("backend \"127.0.0.1:6380\" { key_file = \"KEYS\" }"),
+         *second = with_path("backend \"b\" { mode = 0600  key_file = \"KEYS\" }");
+    ck_assert_msg(strstr(out, first) != NULL && strstr(out, second) != NULL, "%s", out);
+    ck_assert_ptr_null(strstr(out, "0123456789abcdef"));
+    config_free(c);
+    c = load_fine(out); /* and it can be loaded again */
+    config_free(c);
+    unlink(key_path);
+    free(out);
+    free(first);
+    free(second);
+    free(text);
+}
+END_TEST
+
 /* ---- what this version refuses */
 
 START_TEST(what_is_not_supported_yet_is_refused)
@@ -655,9 +787,7 @@ START_TEST(what_is_not_supported_yet_is_refused)
     if (strchr(key, '*') != NULL)
         strcpy(strchr(key, '*'), "certificate");
     char *dot = strchr(key, '.');
-    if (strcmp(key, "backend") == 0)
-        snprintf(text, sizeof text, "backend 127.0.0.1:1 { }");
-    else if (dot == NULL)
+    if (dot == NULL)
         snprintf(text, sizeof text, "%s = 1", key);
     else if (strncmp(key, "limits", 6) == 0)
         snprintf(text, sizeof text, "limits { %s = 1 }", dot + 1);
@@ -667,8 +797,7 @@ START_TEST(what_is_not_supported_yet_is_refused)
                  refusal->value == NULL ? "1" : refusal->value);
     ck_assert_msg(load(text) == NULL, "%s", text);
     ck_assert_msg(strstr(error.text, "is not supported by this version") != NULL, "%s: %s", text, error.text);
-    if (strcmp(key, "backend") != 0)
-        ck_assert_msg(strstr(error.text, key) != NULL, "%s: %s", text, error.text);
+    ck_assert_msg(strstr(error.text, key) != NULL, "%s: %s", text, error.text);
 }
 END_TEST
 
@@ -753,6 +882,11 @@ static const struct {
       { "HALLEY_ORIGINS=https://a,https://b" },
       { NULL },
       "origins = { \"https://a\", \"https://b\" } # environment HALLEY_ORIGINS",
+      false },
+    { "trusted_proxies",
+      { "HALLEY_TRUSTED_PROXIES=10.0.0.0/8, unix" },
+      { NULL },
+      "trusted_proxies = { \"10.0.0.0/8\", \"unix\" } # environment HALLEY_TRUSTED_PROXIES",
       false },
     { "origins, emptied", { "HALLEY_ORIGINS=" }, { NULL }, "origins = { } # environment HALLEY_ORIGINS", false },
     { "echo", { "HALLEY_ECHO=/e" }, { NULL }, "echo \"/e\" { } # environment HALLEY_ECHO\nconsole", false },
@@ -1313,6 +1447,8 @@ static void add_mistakes(Suite *s)
     tcase_add_loop_test(t, lines_are_right_far_down_in_the_file, 0, HLY_ARRAY_LEN(bad));
     tcase_add_test(t, nothing_is_ever_printed_by_the_library);
     tcase_add_loop_test(t, what_cannot_be_meant_is_a_warning, 0, HLY_ARRAY_LEN(warned));
+    tcase_add_loop_test(t, a_key_file_is_read_with_the_config, 0, HLY_ARRAY_LEN(key_files));
+    tcase_add_test(t, a_key_file_is_printed_by_its_name_alone);
     tcase_add_loop_test(t, what_is_not_supported_yet_is_refused, 0, (int)refusal_count());
     tcase_add_test(t, a_section_that_is_not_supported_is_refused_by_name);
     tcase_add_test(t, rules_take_every_key_once_it_is_supported);

@@ -100,6 +100,46 @@ START_TEST(an_origin_is_allowed_or_not)
 }
 END_TEST
 
+static const struct {
+    const char *name;
+    const char *origin;
+    const char *list[3];
+    bool want;
+} names[] = {
+    { "listed by name", "https://example.com", { "*", "https://example.com" }, true },
+    { "listed in another case", "HTTPS://EXAMPLE.com", { "https://example.com" }, true },
+    { "a subdomain of a listed one", "https://a.example.com", { "https://*.example.com" }, true },
+    { "let in by the star alone", "https://evil.com", { "*", "https://example.com" }, false },
+    { "null, though it is listed", "null", { "null", "*" }, false },
+    { "the star itself, which no browser sends", "*", { "*" }, false },
+    { "no Origin", NONE, { "*", "https://example.com" }, false },
+    { "an empty one", "", { "*", "https://example.com" }, false },
+    { "not listed", "https://evil.com", { "https://example.com" }, false },
+    { "no list", "https://example.com", { 0 }, false },
+};
+
+START_TEST(an_origin_is_named_or_only_let_in)
+{
+    struct slice list[3] = { { 0 } }, origin = exact(names[_i].origin);
+    size_t count = 0;
+    for (; count < 3 && names[_i].list[count] != NULL; count++)
+        list[count] = TEXT(names[_i].list[count]);
+    bool got = origin_is_named(origin, list, count);
+    ck_assert_msg(got == names[_i].want, "%s: got %d", names[_i].name, got);
+    free((void *)origin.ptr);
+}
+END_TEST
+
+START_TEST(our_own_pages_are_those_of_our_host)
+{
+    ck_assert(origin_is_own(TEXT("https://example.com:8443"), TEXT("Example.com:8443")));
+    ck_assert(!origin_is_own(TEXT("https://example.com"), TEXT("example.com:8443")));
+    ck_assert(!origin_is_own(TEXT("null"), TEXT("null")));
+    ck_assert(!origin_is_own((struct slice){ 0 }, TEXT("example.com")));
+    ck_assert(!origin_is_own(TEXT("https://"), (struct slice){ 0 }));
+}
+END_TEST
+
 START_TEST(without_a_host_or_a_list_only_no_origin_is_allowed)
 {
     struct slice nothing = { 0 };
@@ -113,6 +153,8 @@ int main(void)
     Suite *s = suite_create("origin");
     TCase *t = tcase_create("origin");
     tcase_add_loop_test(t, an_origin_is_allowed_or_not, 0, HLY_ARRAY_LEN(cases));
+    tcase_add_loop_test(t, an_origin_is_named_or_only_let_in, 0, HLY_ARRAY_LEN(names));
+    tcase_add_test(t, our_own_pages_are_those_of_our_host);
     tcase_add_test(t, without_a_host_or_a_list_only_no_origin_is_allowed);
     suite_add_tcase(s, t);
     return run_suite(s);
