@@ -197,6 +197,8 @@ bool rules_allow(const struct rules *r, const struct rule_client *who, enum rule
 {
     if (who->is_limited && !rules_claim_covers(who, name, len))
         return false;
+    if (!who->is_backend && len >= 7 && memcmp(name, "$halley", 7) == 0)
+        return false; /* what happens to others, and their connections' ids, is for backends alone, whatever a rule says */
     for (size_t i = 0; i < r->count; i++) {
         const struct entry *e = &r->entries[i];
         if (!pattern_intersects(e->topics.ptr, e->topics.len, name, len))

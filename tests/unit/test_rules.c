@@ -313,7 +313,7 @@ static const struct {
     { "nor what nobody has", shop, 0, "5", { "**" }, PUB, "ticker/1", false },
     { "nor what no rule matches", private_only, 0, "5", { "**" }, SUB, "news", false },
     { "a claim to ** is none to Halley's own", own_names, 0, "5", { "**" }, SUB, "$halley/connect", false },
-    { "a claim that spells it out is", own_names, 0, "5", { "$halley/*" }, SUB, "$halley/connect", true },
+    { "nor is a claim that spells it out: they are for backends", own_names, 0, "5", { "$halley/*" }, SUB, "$halley/connect", false },
     { "what is no pattern grants nothing: $*", own_names, 0, "5", { "$*/**" }, SUB, "$halley/connect", false },
     { "what is no pattern grants nothing: ** within", shop, 0, "5", { "**/x" }, SUB, "room/1", false },
     { "what is no pattern grants nothing: a**", shop, 0, "5", { "roo**" }, SUB, "room/1", false },
