@@ -387,7 +387,7 @@ static void on_stop(struct conn *c)
 {
     struct http_client *h = c->owner;
     if (h->state != HTTP_ANSWERING) {
-        conn_close(c);
+        conn_end(c, HTTP_LINGER_MS); /* an answer of this turn may still wait */
         return;
     }
     h->keep_alive = false; /* the answer is the last */
