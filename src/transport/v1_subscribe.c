@@ -359,21 +359,43 @@ static void subscribe_fail(struct subscribe *w, int error)
 }
 
 /* The subscriptions are in force. */
+/* Others publish while several subscriptions are made: all begin where the last of them does, so that one cursor is true of all. */
+static void begin_together(struct subscribe *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        const struct engine_subscribe *es = &w->steps[i].subscribe;
+        struct subscription *sub = es->result != 1 ? NULL : subscription_find(es->subscriber, es->name, es->is_pattern);
+        if (sub != NULL && sub->from_seq < w->until)
+            sub->from_seq = w->until;
+    }
+}
+
+/* What `ok` promises where nothing is replayed. Of names that were there before, what the live flow has had is before its own cursor: with new names
+ * beside them there is one cursor for both only if it has passed S. */
+static uint64_t plain_promise(const struct subscribe *w)
+{
+    uint64_t live = v1_live_seq(w->change.work.session);
+    if (!w->is_refreshing)
+        return w->until;
+    if (w->first_seq == UINT64_MAX)
+        return live;
+    return live != UINT64_MAX && live >= w->until ? w->until : UINT64_MAX;
+}
+
 static void subscribe_succeed(struct subscribe *w)
 {
     struct v1_session *s = w->change.work.session;
-    uint64_t seq = w->first_seq;
-    if (w->is_refreshing) { /* what the live flow has had of these names is before its own cursor */
-        uint64_t live = v1_live_seq(s), head = hub_head(s->reactor->hub);
-        seq = live == UINT64_MAX || live < seq ? live : seq;
-        w->until = head > w->until ? head : w->until;
-    }
     if (!v1_range_is_given(&w->range)) {
-        answer(w, true, seq);
+        begin_together(w);
+        answer(w, true, plain_promise(w));
         subscribe_end(w);
-    } else if (replay_start(w) < 0) {
-        subscribe_fail(w, -ENOMEM);
+        return;
     }
+    uint64_t head = hub_head(s->reactor->hub);
+    if (w->is_refreshing && head > w->until)
+        w->until = head;
+    if (replay_start(w) < 0)
+        subscribe_fail(w, -ENOMEM);
 }
 
 static void step_done(struct subscribe *w)

@@ -199,7 +199,7 @@ START_TEST(a_subscribe_is_answered_when_all_of_it_is_in_force)
     answer_subscribe(0, 0);
     ck_assert_str_eq(written, "");
     answer_subscribe(0, 0);
-    ck_assert_str_eq(written, "{\"id\":1,\"ok\":{\"cursor\":\"" EPOCH "-1\"}}\n"); /* the lowest of them */
+    ck_assert_str_eq(written, "{\"id\":1,\"ok\":{\"cursor\":\"" EPOCH "-2\"}}\n"); /* where the last of them begins: so do all */
 }
 END_TEST
 
