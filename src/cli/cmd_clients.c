@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "cli/http_get.h"
+#include "cli/page.h"
 #include "cli/terminal.h"
 
 struct listing {
@@ -59,8 +60,6 @@ static void print_page(struct listing *l, const json_t *clients)
 static enum cli_exit fetch_page(const struct cli *cli, const char *from, json_t **ret_page)
 {
     HLY_CLEANUP(buf_done) struct buf target = { 0 };
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    struct endpoint_error error;
     buf_printf(&target, "/clients?slow=%d", cli->slow);
     if (from != NULL) {
         buf_str(&target, "&from=");
@@ -70,24 +69,7 @@ static enum cli_exit fetch_page(const struct cli *cli, const char *from, json_t 
         buf_str(&target, "&user=");
         http_escape(&target, cli->user);
     }
-    buf_append(&target, "", 1);
-    if (target.failed) {
-        cli_error("out of memory");
-        return CLI_REFUSED;
-    }
-    int r = http_get(&cli->server, (const char *)target.data, &body, &error);
-    if (r != 0) {
-        cli_error("%s", error.text);
-        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
-    }
-    json_error_t why;
-    *ret_page = json_loadb((const char *)body.data, body.len, 0, &why);
-    if (*ret_page == NULL || !json_is_array(json_object_get(*ret_page, "clients"))) {
-        cli_error("the server's list of clients cannot be read: %s", *ret_page == NULL ? why.text : "no \"clients\" in it");
-        json_decref(*ret_page);
-        return CLI_REFUSED;
-    }
-    return CLI_DONE;
+    return page_fetch(cli, &target, "clients", ret_page);
 }
 
 static enum cli_exit run(const struct cli *cli)

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "cli/http_get.h"
+#include "cli/page.h"
 #include "cli/terminal.h"
 
 #define PAGE_MAX 1000 /* messages that the server gives at once */
@@ -74,8 +75,6 @@ static enum cli_exit fetch_page(const struct history *y, const char *after, json
 {
     const struct cli *cli = y->cli;
     HLY_CLEANUP(buf_done) struct buf target = { 0 };
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    struct endpoint_error error;
     buf_str(&target, "/history?topic=");
     http_escape(&target, cli->args[0]);
     buf_printf(&target, "&limit=%" PRIu64, y->wanted < PAGE_MAX ? y->wanted : PAGE_MAX);
@@ -85,24 +84,12 @@ static enum cli_exit fetch_page(const struct history *y, const char *after, json
     } else if (cli->last > 0) {
         buf_printf(&target, "&last=%" PRIu64, cli->last);
     }
-    buf_append(&target, "", 1);
-    if (target.failed) {
-        cli_error("out of memory");
-        return CLI_REFUSED;
-    }
-    int r = http_get(&cli->server, (const char *)target.data, &body, &error);
-    if (r != 0) {
-        cli_error("%s", error.text);
-        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
-    }
-    json_error_t why;
-    *ret_page = json_loadb((const char *)body.data, body.len, JSON_ALLOW_NUL, &why);
-    if (*ret_page == NULL || !json_is_array(json_object_get(*ret_page, "messages")) || !json_is_string(json_object_get(*ret_page, "cursor"))) {
-        cli_error("the server's answer cannot be read: %s", *ret_page == NULL ? why.text : "no \"messages\" and \"cursor\" in it");
-        json_decref(*ret_page);
-        return CLI_REFUSED;
-    }
-    return CLI_DONE;
+    enum cli_exit e = page_fetch(cli, &target, "messages", ret_page);
+    if (e != CLI_DONE || json_is_string(json_object_get(*ret_page, "cursor")))
+        return e;
+    cli_error("the server's list of messages cannot be read: no \"cursor\" in it");
+    json_decref(*ret_page);
+    return CLI_REFUSED;
 }
 
 static enum cli_exit run(const struct cli *cli)

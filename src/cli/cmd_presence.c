@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "cli/http_get.h"
+#include "cli/page.h"
 #include "cli/terminal.h"
 
 #define PAGE 1000
@@ -34,30 +35,13 @@ static void print_member(const struct cli *cli, const json_t *member)
 static enum cli_exit fetch_page(const struct cli *cli, const char *from, json_t **ret_page)
 {
     HLY_CLEANUP(buf_done) struct buf target = { 0 };
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    struct endpoint_error error;
     buf_printf(&target, "/presence?limit=%d&topic=", PAGE);
     http_escape(&target, cli->args[0]);
     if (from != NULL) {
         buf_str(&target, "&from=");
         http_escape(&target, from);
     }
-    buf_append(&target, "", 1);
-    if (target.failed) {
-        cli_error("out of memory");
-        return CLI_REFUSED;
-    }
-    int r = http_get(&cli->server, (const char *)target.data, &body, &error);
-    if (r != 0) {
-        cli_error("%s", error.text);
-        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
-    }
-    *ret_page = json_loadb((const char *)body.data, body.len, 0, NULL);
-    if (json_is_array(json_object_get(*ret_page, "members")))
-        return CLI_DONE;
-    cli_error("the server's list of members cannot be read");
-    json_decref(*ret_page);
-    return CLI_REFUSED;
+    return page_fetch(cli, &target, "members", ret_page);
 }
 
 static enum cli_exit run(const struct cli *cli)

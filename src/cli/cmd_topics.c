@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "cli/http_get.h"
+#include "cli/page.h"
 #include "cli/terminal.h"
 
 struct listing {
@@ -55,8 +56,6 @@ static void print_page(struct listing *l, const json_t *topics)
 static enum cli_exit fetch_page(const struct cli *cli, const char *from, json_t **ret_page)
 {
     HLY_CLEANUP(buf_done) struct buf target = { 0 };
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    struct endpoint_error error;
     const char *mark = "?";
     buf_str(&target, "/topics");
     if (cli->arg_count > 0) {
@@ -68,25 +67,7 @@ static enum cli_exit fetch_page(const struct cli *cli, const char *from, json_t 
         buf_printf(&target, "%sfrom=", mark);
         http_escape(&target, from);
     }
-    buf_append(&target, "", 1);
-    if (target.failed) {
-        cli_error("out of memory");
-        return CLI_REFUSED;
-    }
-    int r = http_get(&cli->server, (const char *)target.data, &body, &error);
-    if (r != 0) {
-        cli_error("%s", error.text);
-        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
-    }
-    json_error_t why;
-    *ret_page = json_loadb((const char *)body.data, body.len, JSON_ALLOW_NUL, &why);
-    if (*ret_page == NULL || !json_is_array(json_object_get(*ret_page, "topics"))) {
-        cli_error("the server's list of topics cannot be read: %s",
-                  *ret_page == NULL ? why.text : "no \"topics\" in it");
-        json_decref(*ret_page);
-        return CLI_REFUSED;
-    }
-    return CLI_DONE;
+    return page_fetch(cli, &target, "topics", ret_page);
 }
 
 static enum cli_exit run(const struct cli *cli)
