@@ -374,12 +374,20 @@ static int end_request_line(struct http1_parser *p)
     return 0;
 }
 
+/* White space behind a value is none of it (RFC 9112 5.1), and llhttp takes no tab there in the headers that it reads itself. */
+static void blank_trailing_tabs(struct http1_parser *p)
+{
+    for (uint8_t *c = p->head.data + p->head.len - 3; *c == ' ' || *c == '\t'; c--) /* a line has a name */
+        *c = ' ';
+}
+
 static int end_header_line(struct http1_parser *p)
 {
     if (p->line_bytes == 2)
         return parse_head(p);
     if (++p->header_lines > p->limits.header_count)
         return fail(p, 431, "The request has too many headers.");
+    blank_trailing_tabs(p);
     start_line(p);
     return 0;
 }

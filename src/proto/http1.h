@@ -96,11 +96,11 @@ int http1_query_next(struct slice query, size_t *pos, char *scratch, struct slic
 /* "Not Found" and so on (RFC 9110 15); "Unknown" for a code it does not know. */
 const char *http1_reason(unsigned status);
 
-/* Append status line and the headers that each answer has: Content-Type (NULL: none), Content-Length (body_len; SIZE_MAX: none, the
+/* Append status line and the headers that each answer has: Date (wall_ms; RFC 9110 6.6.1), Content-Type (NULL: none), Content-Length (body_len; SIZE_MAX: none, the
  * body ends with the connection, which is then closed; never with 1xx and 204), Connection (close or keep-alive: clients of
  * HTTP/1.0 need to be told), X-Content-Type-Options: nosniff; then `extra`, header lines that each end in CRLF (NULL: none), then
  * the empty line. */
-void http1_write_head(struct buf *out, unsigned status, bool keep_alive, const char *content_type, size_t body_len,
+void http1_write_head(struct buf *out, uint64_t wall_ms, unsigned status, bool keep_alive, const char *content_type, size_t body_len,
                       const char *extra);
 
 #endif

@@ -1,6 +1,7 @@
 #include "proto/http1.h"
 
 #include <stdint.h>
+#include <time.h>
 
 static const struct { /* RFC 9110 15, RFC 6585 */
     unsigned status;
@@ -62,12 +63,23 @@ static bool never_has_body(unsigned status) /* RFC 9110 6.4.1; 304 tells the len
     return status < 200 || status == 204 || status == 304;
 }
 
-void http1_write_head(struct buf *out, unsigned status, bool keep_alive, const char *content_type, size_t body_len,
+static void write_date(struct buf *out, uint64_t wall_ms) /* an IMF-fixdate (RFC 9110 5.6.7), in English whatever the locale */
+{
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm t;
+    gmtime_r(&seconds, &t);
+    buf_printf(out, "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + 3 * t.tm_wday, t.tm_mday, months + 3 * t.tm_mon,
+               1900 + t.tm_year, t.tm_hour, t.tm_min, t.tm_sec);
+}
+
+void http1_write_head(struct buf *out, uint64_t wall_ms, unsigned status, bool keep_alive, const char *content_type, size_t body_len,
                       const char *extra)
 {
     if (body_len == SIZE_MAX && !never_has_body(status))
         keep_alive = false; /* nothing else tells where the body ends (RFC 9112 6.3) */
     buf_printf(out, "HTTP/1.1 %u %s\r\n", status, http1_reason(status));
+    write_date(out, wall_ms);
     if (content_type != NULL)
         buf_printf(out, "Content-Type: %s\r\n", content_type);
     if (body_len != SIZE_MAX && status >= 200 && status != 204) /* RFC 9110 8.6 */

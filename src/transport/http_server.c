@@ -13,6 +13,7 @@
 
 #define HTTP_LINGER_MS 2000
 #define HTTP_EOF_LINGER_MS 5000   /* for a client that has finished sending and still reads */
+#define HTTP_ALLOW "Allow: GET, HEAD, POST, OPTIONS\r\n" /* where no path says more */
 #define HTTP_READ_AHEAD_BYTES 8192 /* of what a client sends while its answer waits; with more than that it has no time to wait */
 
 #define HTTP_STATES(X) X(READING) X(ANSWERING) X(FINISHING) X(UPGRADED)
@@ -166,7 +167,7 @@ void http_reply(struct http_client *h, unsigned status, const char *content_type
     HLY_CLEANUP(buf_done) struct buf out = { 0 };
     if (body_len == SIZE_MAX && status != 304) /* the head of a stream, whose end would be the connection's; a 304 never has a body */
         h->keep_alive = false;
-    http1_write_head(&out, status, h->keep_alive, content_type, body_len, extra);
+    http1_write_head(&out, h->reactor->loop.wall_ms, status, h->keep_alive, content_type, body_len, extra);
     if (!h->is_head && body != NULL)
         buf_append(&out, body, body_len);
     if (out.failed) {
@@ -247,7 +248,7 @@ static void http_refuse(struct http_client *h, unsigned status)
     h->keep_alive = false;
     h->is_head = false;
     http_enter(h, HTTP_ANSWERING);
-    http_reply_text(h, status, NULL, "%s", http1_parser_error(h->parser));
+    http_reply_text(h, status, status == 405 ? HTTP_ALLOW : NULL, "%s", http1_parser_error(h->parser));
 }
 
 /* is_cut: its body is not taken. */
@@ -262,7 +263,10 @@ static void http_request(struct http_client *h, bool is_cut)
     http_set_token(h, NULL); /* each request says for itself who sends it */
     if (is_cut)
         h->keep_alive = false;
-    h->door->on_request(h, rq);
+    if (slice_equals(rq->path, "*")) /* OPTIONS *, which asks whether anyone is there (RFC 9110 9.3.7) */
+        http_reply(h, 204, NULL, NULL, 0, HTTP_ALLOW);
+    else
+        h->door->on_request(h, rq);
 }
 
 /* The head of a request is here, and its body not. Returns whether to wait for that. */

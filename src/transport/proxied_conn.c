@@ -60,7 +60,9 @@ static void header_is_complete(struct conn *c, const struct proxy_header *header
     if (r == 0) {
         hand_over(c, data, len);
     } else if (r == -EDQUOT) {
-        conn_write_later(c, PUBLIC_DOOR_ADDRESS_FULL, sizeof PUBLIC_DOOR_ADDRESS_FULL - 1);
+        HLY_CLEANUP(buf_done) struct buf answer = { 0 };
+        public_door_write_address_full(&answer, c->loop->wall_ms);
+        conn_write_later(c, answer.data, answer.len);
         conn_finish(c, LINGER_MS);
     } else {
         conn_fail(c, -r);

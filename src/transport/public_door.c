@@ -58,7 +58,7 @@ static bool handshake_passes(struct http_client *h, const struct http1_request *
     if (status == 0)
         return true;
     stat_add(&http_reactor(h)->stats.handshakes_bad, 1);
-    const char *extra = status == -426   ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
+    const char *extra = status == -426   ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                         : status == -405 ? "Allow: GET\r\n"
                                          : NULL;
     http_reply_text(h, (unsigned)-status, extra, "%s", why);
@@ -315,28 +315,47 @@ static void on_request(struct http_client *h, const struct http1_request *rq)
 
 static const struct http_door public_http_door = { .on_request = on_request, .on_end = public_door_gone };
 
+static void write_refusal(struct buf *out, uint64_t wall_ms, unsigned status, const char *why)
+{
+    http1_write_head(out, wall_ms, status, false, "text/plain; charset=utf-8", strlen(why), "Retry-After: 10\r\n");
+    buf_str(out, why);
+}
+
+void public_door_write_address_full(struct buf *out, uint64_t wall_ms)
+{
+    write_refusal(out, wall_ms, 429, "Too many connections from your address (limits.per_address): close some.\n");
+}
+
 /* Answer a connection that gets no struct, and close it. */
-static void turn_away(int fd, const char *answer, size_t len)
+static void turn_away(int fd, struct buf *answer)
 {
     char sink[4096];
-    send(fd, answer, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (!answer->failed)
+        send(fd, answer->data, answer->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    buf_done(answer);
     shutdown(fd, SHUT_WR);
     while (recv(fd, sink, sizeof sink, MSG_DONTWAIT) > 0) /* what has come: unread input would make close() a reset */
         continue;
     close(fd);
 }
 
-static void refuse_full(int fd, const struct settings *set)
+static void refuse_full(struct reactor *r, int fd)
 {
     static struct log_gate gate;
-    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n"
-                               "Content-Type: text/plain\r\nContent-Length: 43\r\n\r\n"
-                               "The server is full: limits.connections met\n";
+    struct buf answer = { 0 };
     log_limited(&gate, LOG_LEVEL_WARN, "connections_full",
                 "a client was refused with 503: limits.connections, or what the limit of open files leaves of it (%llu), is "
                 "reached; raise it if the machine has room",
-                (unsigned long long)set->max_connections);
-    turn_away(fd, full, sizeof full - 1);
+                (unsigned long long)r->settings->max_connections);
+    write_refusal(&answer, r->loop.wall_ms, 503, "The server is full (limits.connections): try again later.\n");
+    turn_away(fd, &answer);
+}
+
+static void refuse_address(struct reactor *r, int fd)
+{
+    struct buf answer = { 0 };
+    public_door_write_address_full(&answer, r->loop.wall_ms);
+    turn_away(fd, &answer);
 }
 
 /* Who may say for whom a connection is? Others are not answered: they speak another protocol than this listener. */
@@ -366,7 +385,7 @@ static bool is_let_in(struct reactor *r, int fd, const struct address *from, boo
     } else {
         int error = peer_take(r, from, ret_count);
         if (error == -EDQUOT)
-            turn_away(fd, PUBLIC_DOOR_ADDRESS_FULL, sizeof PUBLIC_DOOR_ADDRESS_FULL - 1);
+            refuse_address(r, fd);
         else if (error < 0)
             close(fd);
         if (error < 0)
@@ -377,7 +396,7 @@ static bool is_let_in(struct reactor *r, int fd, const struct address *from, boo
     atomic_fetch_sub_explicit(&r->server->connections, 1, memory_order_relaxed);
     stat_add(&r->stats.refused_connections, 1);
     peer_give(r, *ret_count);
-    refuse_full(fd, r->settings);
+    refuse_full(r, fd);
     return false;
 }
 

@@ -6,9 +6,7 @@
 #include "transport/reactor.h"
 
 /* What a connection is told that is not let in because its address has too many. */
-#define PUBLIC_DOOR_ADDRESS_FULL \
-    "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 10\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 73\r\n\r\n" \
-    "Too many connections from your address (limits.per_address): close some.\n"
+void public_door_write_address_full(struct buf *out, uint64_t wall_ms);
 
 /* Take over a connection that was accepted on a public listener. from: its peer. is_proxied: the listener has proxy_protocol = on. On the reactor's
  * thread. */

@@ -253,7 +253,7 @@ static struct v1_stream *stream_new(struct http_client *h, enum v1_stream_kind k
     if (t == NULL)
         return NULL;
     t->kind = (uint8_t)kind;
-    http1_write_head(&t->head, 200, false, framings[kind].content_type, SIZE_MAX, headers);
+    http1_write_head(&t->head, r->loop.wall_ms, 200, false, framings[kind].content_type, SIZE_MAX, headers);
     if (kind == V1_STREAM_SSE)
         write_retry(&t->head, r);
     else if (kind == V1_STREAM_IFRAME)

@@ -172,7 +172,7 @@ void wish_refuse_late(struct conn *c)
 {
     static const char why[] = "The server is at limits.topics or limits.patterns, or out of memory: try again later.\n";
     HLY_CLEANUP(buf_done) struct buf out = { 0 };
-    http1_write_head(&out, 503, false, "text/plain; charset=utf-8", sizeof why - 1, "Retry-After: 5\r\n");
+    http1_write_head(&out, c->loop->wall_ms, 503, false, "text/plain; charset=utf-8", sizeof why - 1, "Retry-After: 5\r\n");
     buf_str(&out, why);
     conn_write(c, out.data, out.len);
 }

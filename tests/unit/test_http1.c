@@ -173,6 +173,8 @@ static const struct {
     ROW("a body that is not there yet", POST "Content-Length: 3\r\n\r\nab", 0),
     ROW("Content-Length 0", POST "Content-Length: 0\r\n\r\n", 1),
     ROW("Content-Length with zeros in front", POST "Content-Length: 003\r\n\r\nabc", 1),
+    ROW("white space around Content-Length (RFC 9112 5.1)", POST "Content-Length: \t 3 \t \r\n\r\nabc", 1),
+    ROW("white space around Transfer-Encoding (RFC 9112 5.1)", POST "Transfer-Encoding:\tchunked\t\r\n\r\n0\r\n\r\n", 1),
     ROW("a body as long as may be", POST "Content-Length: 32\r\n\r\n01234567890123456789012345678901", 1),
     ROW("a body that is too long (RFC 9110 15.5.14)", POST "Content-Length: 33\r\n\r\n", -413),
     ROW("GET may have a body (RFC 9110 9.3.1)", GET H "Content-Length: 1\r\n\r\na", 1),
@@ -728,6 +730,8 @@ END_TEST
 
 /* ---- answers */
 
+#define DATE "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" /* RFC 9110 5.6.7 */
+
 static const struct {
     unsigned status;
     bool keep_alive;
@@ -737,24 +741,24 @@ static const struct {
     const char *want;
 } answers[] = {
     { 200, true, "text/plain", 5, NULL,
-      "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nConnection: keep-alive\r\n"
+      "HTTP/1.1 200 OK\r\n" DATE "Content-Type: text/plain\r\nContent-Length: 5\r\nConnection: keep-alive\r\n"
       "X-Content-Type-Options: nosniff\r\n\r\n" },
     { 404, false, NULL, 0, "A: b\r\nC: d\r\n",
-      "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
+      "HTTP/1.1 404 Not Found\r\n" DATE "Content-Length: 0\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
       "A: b\r\nC: d\r\n\r\n" },
     { 200, true, "text/event-stream", SIZE_MAX, NULL, /* RFC 9112 6.3: the body ends with the connection */
-      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
+      "HTTP/1.1 200 OK\r\n" DATE "Content-Type: text/event-stream\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
       "\r\n" },
     { 204, true, NULL, 0, NULL, /* RFC 9110 8.6: no Content-Length */
-      "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\nX-Content-Type-Options: nosniff\r\n\r\n" },
+      "HTTP/1.1 204 No Content\r\n" DATE "Connection: keep-alive\r\nX-Content-Type-Options: nosniff\r\n\r\n" },
     { 304, true, NULL, SIZE_MAX, NULL,
-      "HTTP/1.1 304 Not Modified\r\nConnection: keep-alive\r\nX-Content-Type-Options: nosniff\r\n\r\n" },
+      "HTTP/1.1 304 Not Modified\r\n" DATE "Connection: keep-alive\r\nX-Content-Type-Options: nosniff\r\n\r\n" },
 };
 
 START_TEST(an_answer_has_the_headers_that_each_answer_has)
 {
     struct buf out = { 0 };
-    http1_write_head(&out, answers[_i].status, answers[_i].keep_alive, answers[_i].content_type, answers[_i].body_len,
+    http1_write_head(&out, 784111777000, answers[_i].status, answers[_i].keep_alive, answers[_i].content_type, answers[_i].body_len,
                      answers[_i].extra);
     ck_assert(!out.failed);
     buf_append(&out, "", 1);
