@@ -13,6 +13,7 @@
 
 static _Atomic int log_max_level = LOG_LEVEL_INFO;
 static _Atomic bool log_json;
+static bool (*log_sink)(enum log_level level, const char *ev, const char *text);
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 
@@ -20,6 +21,11 @@ void log_setup(enum log_level level, bool json)
 {
     atomic_store(&log_max_level, (int)level);
     atomic_store(&log_json, json);
+}
+
+void log_set_sink(bool (*sink)(enum log_level level, const char *ev, const char *text))
+{
+    log_sink = sink;
 }
 
 bool log_is_on(enum log_level level)
@@ -63,6 +69,11 @@ static void keep_to_one_line(char *text) /* some libraries' error texts have sev
 
 static void log_emit(enum log_level level, const char *ev, char *text)
 {
+    if (log_sink != NULL && !atomic_load(&log_json)) {
+        keep_to_one_line(text);
+        if (log_sink(level, ev, text))
+            return;
+    }
     char line[4096], stamp[40];
     uint64_t now = clock_wall_ms();
     time_t sec = (time_t)(now / 1000);

@@ -16,6 +16,10 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 void log_setup(enum log_level level, bool json);
 bool log_is_on(enum log_level level);
 
+/* Lines go here first, unless they are JSON, and to stderr only if it returns false: for a log that keeps fields of its own. text has one line. Before any
+ * thread runs. */
+void log_set_sink(bool (*sink)(enum log_level level, const char *ev, const char *text));
+
 /* ev is a short stable name of the event; the rest is a sentence, or key=value pairs. It is one line, whatever the
  * text: control characters become spaces, in JSON escapes, and there what is not UTF-8 becomes U+FFFD. */
 void log_write(enum log_level level, const char *ev, const char *fmt, ...) HLY_PRINTF(3, 4);

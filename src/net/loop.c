@@ -47,6 +47,7 @@ static void loop_update_time(struct loop *l)
 {
     l->now_ms = clock_mono_ms();
     l->wall_ms = clock_wall_ms();
+    atomic_store_explicit(&l->turned_ms, l->now_ms, memory_order_relaxed);
 }
 
 static void on_check(struct ev_loop *ev, ev_check *w, int events)

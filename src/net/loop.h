@@ -7,6 +7,7 @@
 
 #include <ev.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ struct loop {
     uint8_t *read_buf;   /* LOOP_READ_BYTES, shared by all connections of the thread */
     uint64_t now_ms;     /* monotonic, at the beginning of the turn */
     uint64_t wall_ms;
+    _Atomic uint64_t turned_ms; /* now_ms, for other threads: that of a loop that is stuck stays behind */
     uint64_t started_ms;
     struct list dirty;   /* connections with output to flush at the end of the turn */
     struct list closing; /* connections that end at the end of the turn */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "server/config.h"
 #include "server/server.h"
+#include "server/systemd.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -87,6 +88,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 static int serve(const struct config *c)
 {
     log_setup((enum log_level)c->log_level, c->log_json != 0);
+    systemd_init();
+    systemd_log_to_journal();
     for (size_t i = 0; i < c->warning_count; i++)
         log_warn("config", "%s", c->warnings[i]);
     signal(SIGPIPE, SIG_IGN);

@@ -18,6 +18,7 @@
 #include "net/listener.h"
 #include "server/process.h"
 #include "server/server_internal.h"
+#include "server/systemd.h"
 #include "transport/membership.h"
 
 #define LEAVE_GRACE_MS 2000
@@ -152,6 +153,7 @@ static void server_leave(struct server *s)
     if (s->leaving)
         return;
     s->leaving = true;
+    systemd_stopping();
     atomic_store(&s->view.draining, true);
     for (unsigned i = 1; i < s->reactor_count; i++) {
         struct leave *l = malloc(sizeof *l);
@@ -229,6 +231,12 @@ static int start_threads(struct server *s)
     return -r;
 }
 
+static void on_ready(struct server *s)
+{
+    log_info("ready", "version=%s pid=%ld reactors=%u epoch=%s", HALLEY_VERSION, (long)getpid(), s->reactor_count, hub_epoch(s->hub));
+    systemd_ready();
+}
+
 int server_run(struct server *s)
 {
     struct loop *main_loop = &s->reactors[0].loop;
@@ -246,7 +254,7 @@ int server_run(struct server *s)
         log_error("start_failed", "cannot start %u reactor threads: %s; lower `reactors`", s->reactor_count, strerror(-r));
         _exit(1);
     }
-    log_info("ready", "version=%s pid=%ld reactors=%u epoch=%s", HALLEY_VERSION, (long)getpid(), s->reactor_count, hub_epoch(s->hub));
+    vitals_start(&s->vitals, s, on_ready);
     loop_run(main_loop);
     for (unsigned i = 1; i < s->reactor_count; i++)
         pthread_join(s->threads[i], NULL);

@@ -8,6 +8,7 @@
 #include "server/live_settings.h"
 #include "server/server.h"
 #include "server/sockets.h"
+#include "server/vitals.h"
 #include "transport/backend_door.h"
 #include "transport/reactor.h"
 
@@ -39,6 +40,7 @@ struct server {
     pthread_t *threads;
     ev_signal on_term, on_int, on_hup;
     ev_timer expire;
+    struct vitals vitals;
     bool leaving;
 };
 
