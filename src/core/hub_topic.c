@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 #define HUB_STEPS 1000 /* messages let go under one lock hold */
 
 uint32_t hub_rule_index(struct hub *hub, const struct rule *rule)
@@ -205,7 +207,7 @@ static void topic_expire(struct expire_slice *s, struct topic *t)
 {
     if (t->ttl_ms == 0)
         return;
-    while (t->history.count > 0 && s->now_ms > history_at(&t->history, 0)->born_ms + t->ttl_ms && s->steps < HUB_STEPS) {
+    while (t->history.count > 0 && clock_age_ms(s->now_ms, history_at(&t->history, 0)->born_ms) > t->ttl_ms && s->steps < HUB_STEPS) {
         kept_drop(s->hub, history_take_oldest(&t->history));
         s->hub->stats.expired++;
         s->steps++;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 #define KEYS_EXPIRED_PER_CALL 8 /* more than one comes in per call, so the table shrinks; few enough for a short lock */
 
 struct key_name {
@@ -49,7 +51,7 @@ void key_table_done(struct key_table *t)
 /* The clock is read before the hub's lock is had: a key may have been used a moment after `now`. */
 static bool key_is_alive(const struct key_table *t, const struct key_entry *e, uint64_t now_ms)
 {
-    return now_ms < e->used_ms + t->window_ms;
+    return clock_age_ms(now_ms, e->used_ms) < t->window_ms;
 }
 
 /* Make room for one more. */
