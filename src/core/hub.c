@@ -62,6 +62,7 @@ void hub_free(struct hub *hub)
     pthread_mutex_destroy(&hub->lock);
     seqlog_done(&hub->kept);
     free(hub->losses);
+    free(hub->old_losses);
     free(hub);
 }
 

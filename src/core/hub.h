@@ -40,6 +40,15 @@ uint64_t hub_head(struct hub *hub); /* the newest seq */
 /* The rules in force; a reference. */
 struct rules *hub_rules(struct hub *hub);
 
+/* Other rules from now on; takes a reference. Histories that are to be shorter shrink as hub_expire() comes by, which begins anew. Returns 0, -ENOMEM, or -EBUSY
+ * while hub_rules_step() has work left: then nothing has changed. */
+int hub_set_rules(struct hub *hub, struct rules *rules);
+/* What is left to do after that: one slice. Returns false when all is done. */
+bool hub_rules_step(struct hub *hub);
+
+/* Other limits from now on. What is over limits.history goes before it returns; topics, patterns and keys over theirs stay, and none is added. */
+void hub_set_limits(struct hub *hub, const struct hub_limits *limits);
+
 /* ---- publishing */
 
 struct hub_receipt {

@@ -18,10 +18,11 @@
 struct topic {
     struct map_node node;
     struct history history;
-    uint32_t rule;          /* index into hub->rules' list, and into hub->losses */
+    uint32_t rule;          /* index into hub->rules' list, and into hub->losses; good while rules_gen is the hub's */
+    uint32_t rules_gen;
     uint64_t lost_no;       /* hub->loss_count when it last lost a message; 0: never */
     uint64_t lost_at;       /* hub->head at that time: no mark was above it */
-    struct list lost;       /* in hub->losses[rule].topics, the latest loss first */
+    struct list lost;       /* in hub->losses[rule].topics, the latest loss first; or in a list of old_losses */
     uint32_t max_history;   /* from the rule */
     uint64_t ttl_ms;
     uint64_t subscribers;   /* exact subscriptions, of all reactors */
@@ -58,6 +59,9 @@ struct hub {
     uint64_t head;
     struct rules *rules;
     struct rule_losses *losses; /* per rule, and one more for topics without one */
+    struct rule_losses *old_losses; /* of the rules before, whose topics have not all moved yet; NULL: they have (hub_rules.c) */
+    size_t old_count;
+    uint32_t rules_gen;         /* changes with the rules */
     uint64_t loss_count;        /* times that a topic lost a message */
     struct map topics;
     struct pattern_index *patterns;
@@ -130,5 +134,16 @@ void hub_lose(struct hub *hub, const struct rule *rule, uint64_t seq);
 /* The topic's mark has moved: note when. */
 void hub_note_loss(struct hub *hub, struct topic *t);
 uint32_t hub_rule_index(struct hub *hub, const struct rule *rule);
+
+/* ---- hub_rules.c: rules that change */
+
+void hub_topic_take_rule(struct hub *hub, struct topic *t);
+
+/* Whoever comes by a topic otherwise than by hub_topic_find() sees to it that it has its rule of today. */
+static inline void hub_topic_renew(struct hub *hub, struct topic *t)
+{
+    if (t->rules_gen != hub->rules_gen)
+        hub_topic_take_rule(hub, t);
+}
 
 #endif

@@ -100,6 +100,9 @@ static enum hub_gap pattern_gap(struct hub *hub, const struct hub_name *n, struc
             break; /* it has none of the pattern's topics, and neither have those after it */
         gap = rule < rules_count(hub->rules) ? gap_of(rules_at(hub->rules, rule)) : HUB_GAP_EVICTED;
     }
+    for (size_t i = 0; i < hub->old_count && gap < HUB_GAP_EVICTED; i++) /* topics that are still in the lists of rules before */
+        if (rule_has_gap(&hub->old_losses[i], n, look))
+            gap = HUB_GAP_EVICTED;
     return gap;
 }
 

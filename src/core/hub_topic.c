@@ -19,7 +19,10 @@ uint32_t hub_rule_index(struct hub *hub, const struct rule *rule)
 struct topic *hub_topic_find(struct hub *hub, const char *name, size_t len, uint64_t hash)
 {
     struct map_node *n = map_find(&hub->topics, hash, name, len);
-    return n == NULL ? NULL : HLY_CONTAINER_OF(n, struct topic, node);
+    struct topic *t = n == NULL ? NULL : HLY_CONTAINER_OF(n, struct topic, node);
+    if (t != NULL)
+        hub_topic_renew(hub, t);
+    return t;
 }
 
 struct topic *hub_topic_get(struct hub *hub, const char *name, size_t len, uint64_t hash, int *ret_error)
@@ -38,15 +41,13 @@ struct topic *hub_topic_get(struct hub *hub, const char *name, size_t len, uint6
         *ret_error = -ENOMEM;
         return NULL;
     }
-    const struct rule *rule = rules_find(hub->rules, name, len);
     struct map_node node = t->node;
-    *t = (struct topic){ .node = node, .rule = hub_rule_index(hub, rule), .max_history = rule->history };
+    *t = (struct topic){ .node = node, .name_len = (uint8_t)len };
+    memcpy(t->name, name, len);
     list_init(&t->lost);
-    t->ttl_ms = rule->history_ttl_ms;
+    hub_topic_take_rule(hub, t);
     t->history.mark = hub->losses[t->rule].horizon; /* an earlier life of this name may have lost messages up to there */
     t->lost_no = hub->losses[t->rule].horizon_no;
-    t->name_len = (uint8_t)len;
-    memcpy(t->name, name, len);
     return t;
 }
 
@@ -61,6 +62,7 @@ void hub_topic_release(struct hub *hub, struct topic *t)
 {
     if (t->subscribers > 0 || t->history.count > 0)
         return;
+    hub_topic_renew(hub, t);
     struct rule_losses *l = &hub->losses[t->rule];
     if (l->horizon < t->history.mark)
         l->horizon = t->history.mark;
@@ -117,6 +119,7 @@ int hub_topic_match(struct hub *hub, struct topic *t)
 
 void hub_note_loss(struct hub *hub, struct topic *t)
 {
+    hub_topic_renew(hub, t);
     struct rule_losses *l = &hub->losses[t->rule];
     t->lost_no = ++hub->loss_count;
     t->lost_at = hub->head;
@@ -203,6 +206,16 @@ struct expire_slice {
     size_t steps; /* messages let go */
 };
 
+/* Its rule kept more before a reload. */
+static void topic_shorten(struct expire_slice *s, struct topic *t)
+{
+    hub_topic_renew(s->hub, t);
+    while (t->history.count > t->max_history && s->steps < HUB_STEPS) {
+        kept_drop(s->hub, history_take_oldest(&t->history));
+        s->steps++;
+    }
+}
+
 static void topic_expire(struct expire_slice *s, struct topic *t)
 {
     if (t->ttl_ms == 0)
@@ -218,6 +231,7 @@ static void expire_visit(struct map_node *node, void *ctx)
 {
     struct expire_slice *s = ctx;
     struct topic *t = HLY_CONTAINER_OF(node, struct topic, node);
+    topic_shorten(s, t);
     topic_expire(s, t);
     s->seen++;
     if (t->subscribers == 0 && t->history.count == 0 && s->dead_count < HLY_ARRAY_LEN(s->dead))

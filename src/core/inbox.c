@@ -11,6 +11,13 @@ void inbox_init(struct inbox *in, uint64_t max_bytes, _Atomic unsigned *over_cou
     pthread_mutex_init(&in->lock, NULL);
 }
 
+void inbox_set_max_bytes(struct inbox *in, uint64_t max_bytes)
+{
+    pthread_mutex_lock(&in->lock);
+    in->max_bytes = max_bytes;
+    pthread_mutex_unlock(&in->lock);
+}
+
 void inbox_done(struct inbox *in)
 {
     for (; in->count > 0; in->count--, in->head++)

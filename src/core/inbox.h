@@ -28,6 +28,7 @@ struct inbox {
 };
 
 void inbox_init(struct inbox *in, uint64_t max_bytes, _Atomic unsigned *over_count);
+void inbox_set_max_bytes(struct inbox *in, uint64_t max_bytes); /* from the next push or take on */
 void inbox_done(struct inbox *in); /* unrefs what is left */
 
 /* Make sure that one push cannot fail. Any thread, but only one at a time may reserve and push. Returns 0 or -ENOMEM. */

@@ -43,6 +43,10 @@ struct rules;
 struct rules *rules_new(const struct rule *rules, size_t count);
 struct rules *rules_ref(struct rules *r);
 struct rules *rules_unref(struct rules *r); /* NULL in, NULL out. Any thread */
+static inline void rules_unrefp(struct rules **r)
+{
+    *r = rules_unref(*r);
+}
 
 /* The rules as they were given; the built-in one is not among them. */
 size_t rules_count(const struct rules *r);
