@@ -1,6 +1,7 @@
 #include "net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -40,19 +41,26 @@ static int tcp_socket(const struct sockaddr *sa, int *ret_fd)
     return 0;
 }
 
+/* What accepted connections inherit. */
+static void set_tcp_options(int fd)
+{
+    static const int one = 1, lowat = NOTSENT_LOWAT_BYTES;
+    static const unsigned unanswered_ms = UNANSWERED_MS;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms, sizeof unanswered_ms);
+}
+
 int listener_open_tcp(const struct sockaddr *sa, socklen_t len, bool reuse_port, int *ret_fd)
 {
-    int one = 1, lowat = NOTSENT_LOWAT_BYTES;
-    unsigned unanswered_ms = UNANSWERED_MS;
+    int one = 1;
     HLY_CLEANUP(fd_closep) int fd = -1;
     int r = tcp_socket(sa, &fd);
     if (r < 0)
         return r;
     if (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
         return -errno;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms, sizeof unanswered_ms);
+    set_tcp_options(fd);
     if (bind(fd, sa, len) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
     *ret_fd = fd_take(&fd);
@@ -108,6 +116,21 @@ int listener_open_unix(const char *path, mode_t mode, uid_t owner, gid_t group, 
         return r;
     }
     *ret_fd = fd_take(&fd);
+    return 0;
+}
+
+int listener_adopt(int fd)
+{
+    int value, type;
+    socklen_t len = sizeof value, type_len = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0)
+        return -errno;
+    if (!value || type != SOCK_STREAM)
+        return -EINVAL;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    set_tcp_options(fd); /* on a Unix socket they fail, and none is needed */
     return 0;
 }
 

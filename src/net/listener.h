@@ -25,6 +25,10 @@ int listener_probe_tcp(const struct sockaddr *sa, socklen_t len);
  * living one gives -EADDRINUSE, any other file -EEXIST. The file appears with its final mode, never with a wider one. */
 int listener_open_unix(const char *path, mode_t mode, uid_t owner, gid_t group, int *ret_fd);
 
+/* Make a listening stream socket that another program opened what the two above would have made: it does not block, is not passed on, and its connections
+ * inherit the same. Returns 0, or -errno: -EINVAL if it is no listener. */
+int listener_adopt(int fd);
+
 /* Accept on the loop: on_accept takes the (non-blocking) descriptor. on_error is told of errors that a person should know (EMFILE, ENOMEM...); accepting
  * then rests for a moment. Takes fd. NULL when out of memory. */
 struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),

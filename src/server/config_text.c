@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -113,6 +114,19 @@ static size_t escape_length(char quote, char next)
     return quote == '\'' && next != '\0' && next != '\n' ? 1 : 0;
 }
 
+#define CREDENTIALS "CREDENTIALS_DIRECTORY"
+
+/* libconfuse fills in variables. One of them is welcome: where systemd puts what LoadCredential= names, as nobody can know that when the file is written. */
+static int scan_variable(struct scan *s, size_t i)
+{
+    size_t len = sizeof "${" CREDENTIALS "}" - 1;
+    if (s->pos + i + len > s->len || memcmp(s->text + s->pos + i, "${" CREDENTIALS "}", len) != 0)
+        return config_fail(s->l, "Variables such as ${NAME} are not filled in, but for ${" CREDENTIALS "}. Write the value, or \\${ for the text.");
+    if (getenv(CREDENTIALS) == NULL)
+        return config_fail(s->l, CREDENTIALS " is not set. systemd sets it for a unit with LoadCredential=; elsewhere, write the directory.");
+    return 0;
+}
+
 static int scan_string(struct scan *s)
 {
     char quote = s->text[s->pos];
@@ -123,9 +137,8 @@ static int scan_string(struct scan *s)
         if ((unsigned char)c < 0x20 || c == 0x7f)
             return config_fail(s->l, "A string contains the byte 0x%02x. Control characters have no meaning here.",
                                (unsigned)(unsigned char)c);
-        if (quote == '"' && c == '$' && scan_at(s, i + 1) == '{')
-            return config_fail(s->l,
-                               "Variables such as ${NAME} are not filled in. Write the value, or \\${ for the text.");
+        if (quote == '"' && c == '$' && scan_at(s, i + 1) == '{' && scan_variable(s, i) < 0)
+            return -1;
         size_t skip = c == '\\' ? escape_length(quote, scan_at(s, i + 1)) : 1;
         if (skip == 0)
             return config_fail(s->l,

@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "net/listener.h"
+#include "server/inherited.h"
 #include "server/process.h"
 #include "server/server_internal.h"
 #include "server/systemd.h"
@@ -97,6 +98,17 @@ static int make_reactors(struct server *s)
     return 0;
 }
 
+/* Says itself what is wrong. */
+static int open_sockets(struct server *s)
+{
+    struct inherited inherited = { 0 };
+    int r = inherited_add_systemd(&inherited);
+    if (r == 0)
+        r = sockets_open(s->config, s->reactor_count, &inherited, &s->sockets);
+    inherited_done(&inherited, r == 0);
+    return r;
+}
+
 struct server *server_new(const struct config *config)
 {
     struct server *s = calloc(1, sizeof *s);
@@ -106,7 +118,7 @@ struct server *server_new(const struct config *config)
         s->reactor_count = count_reactors(config);
     }
     /* Before privileges are dropped: keys may be readable to root alone, and ports below 1024 are. */
-    if (r == 0 && (live_settings_new(config, s->reactor_count, &s->live) < 0 || sockets_open(config, s->reactor_count, &s->sockets) < 0 ||
+    if (r == 0 && (live_settings_new(config, s->reactor_count, &s->live) < 0 || open_sockets(s) < 0 ||
                    process_drop_privileges(config) < 0)) {
         server_free(s);
         return NULL; /* has been logged */
