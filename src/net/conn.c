@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/outq.h"
+#include "net/tls.h"
 
 #define CONN_MAX_IOV 64
 #define CONN_EOF_LINGER_MS 5000 /* for a peer that has finished sending and still reads */
@@ -50,27 +51,6 @@ static void conn_drop_outq(struct conn *c)
     c->outq = NULL;
 }
 
-static void conn_shut(struct conn *c)
-{
-    if (!c->shut && shutdown(c->io.fd, SHUT_WR) < 0 && errno != ENOTCONN)
-        conn_fail(c, errno);
-    c->shut = true;
-}
-
-/* Returns the bytes that the kernel took, or -1 after closing the connection. */
-static ssize_t conn_try(struct conn *c, const struct iovec *iov, size_t count)
-{
-    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = count };
-    ssize_t n = count == 1 ? send(c->io.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-                           : sendmsg(c->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n >= 0)
-        return n;
-    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM)
-        return 0;
-    conn_fail(c, errno);
-    return -1;
-}
-
 static bool conn_has_outq(struct conn *c)
 {
     if (c->outq == NULL && (c->outq = outq_new(c)) == NULL) {
@@ -80,6 +60,54 @@ static bool conn_has_outq(struct conn *c)
     if (list_is_empty(outq_node(c->outq))) /* it is new, or was cut */
         list_push(&c->loop->waiting, outq_node(c->outq));
     return true;
+}
+
+/* Does ciphertext wait? Then there is a queue, if need be an empty one: so long as something waits, c->outq is not NULL. */
+static bool conn_keeps_ciphertext(struct conn *c)
+{
+    if (c->closed || tls_waiting(c->tls) == 0)
+        return false;
+    if (conn_has_outq(c))
+        conn_watch(c);
+    return !c->closed;
+}
+
+static void conn_shut(struct conn *c)
+{
+    if (c->tls != NULL) {
+        tls_say_goodbye(c->tls);
+        if (conn_keeps_ciphertext(c) || c->closed)
+            return; /* conn_flush() comes back here */
+    }
+    if (!c->shut && shutdown(c->io.fd, SHUT_WR) < 0 && errno != ENOTCONN)
+        conn_fail(c, errno);
+    c->shut = true;
+}
+
+static ssize_t conn_try_tls(struct conn *c, const struct iovec *iov, size_t count)
+{
+    ssize_t n = tls_send(c->tls, iov, count);
+    if (n < 0)
+        conn_fail(c, (int)-n);
+    else
+        conn_keeps_ciphertext(c);
+    return c->closed ? -1 : n;
+}
+
+/* Returns the bytes that the kernel took, or TLS, which loses none; -1 after closing the connection. */
+static ssize_t conn_try(struct conn *c, const struct iovec *iov, size_t count)
+{
+    if (HLY_UNLIKELY(c->tls != NULL))
+        return conn_try_tls(c, iov, count);
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = count };
+    ssize_t n = count == 1 ? send(c->io.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                           : sendmsg(c->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n >= 0)
+        return n;
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM)
+        return 0;
+    conn_fail(c, errno);
+    return -1;
 }
 
 static void conn_queue(struct conn *c, struct chunk_slice s)
@@ -174,12 +202,23 @@ void conn_write_later(struct conn *c, const void *bytes, size_t len)
     conn_queue_copy(c, bytes, len);
 }
 
+/* Returns whether there is room for more. */
+static bool conn_flush_tls(struct conn *c)
+{
+    int r = tls_flush(c->tls);
+    if (r < 0)
+        conn_fail(c, -r);
+    return r == 0 && tls_waiting(c->tls) == 0;
+}
+
 void conn_flush(struct conn *c)
 {
     c->is_dirty = false;
     if (!c->closed)
         list_remove(&c->node);
     while (!c->closed && c->outq != NULL) {
+        if (c->tls != NULL && !conn_flush_tls(c))
+            break;
         struct iovec iov[CONN_MAX_IOV];
         size_t wanted, count = outq_iov(c->outq, iov, CONN_MAX_IOV, &wanted);
         ssize_t sent = count == 0 ? 0 : conn_try(c, iov, count); /* nothing is left of a queue that was cut */
@@ -190,7 +229,7 @@ void conn_flush(struct conn *c)
             list_remove(outq_node(c->outq));
             list_push(&c->loop->waiting, outq_node(c->outq));
         }
-        if ((size_t)sent < wanted)
+        if ((size_t)sent < wanted || (c->tls != NULL && tls_waiting(c->tls) > 0))
             break;
         if (outq_bytes(c->outq) == 0)
             conn_drop_outq(c);
@@ -226,7 +265,7 @@ bool conn_has_messages(const struct conn *c)
 
 uint64_t conn_waiting(const struct conn *c)
 {
-    return c->outq == NULL ? 0 : outq_bytes(c->outq);
+    return c->outq == NULL ? 0 : outq_bytes(c->outq) + (c->tls == NULL ? 0 : tls_waiting(c->tls));
 }
 
 /* ---- reading */
@@ -247,9 +286,36 @@ static void conn_read_eof(struct conn *c)
     conn_pause(c, CONN_PAUSE_EOF); /* an end is always there to be read */
 }
 
+static void conn_read_tls(struct conn *c)
+{
+    struct loop *l = c->loop;
+    int end;
+    bool is_heard;
+    if (!tls_is_open(c->tls)) {
+        tls_step_later(c->tls);
+        return;
+    }
+    size_t n = tls_read(c->tls, l->read_buf, LOOP_READ_BYTES, &end, &is_heard);
+    conn_keeps_ciphertext(c); /* the answer to a key update, an alert */
+    if (is_heard)
+        c->heard_tick = l->wheel.tick;
+    if (c->closed)
+        return;
+    if (n > 0)
+        c->ops->on_read(c, l->read_buf, n);
+    else if (end > 0)
+        conn_read_eof(c);
+    else if (end < 0)
+        conn_fail(c, -end);
+}
+
 static void conn_read(struct conn *c)
 {
     struct loop *l = c->loop;
+    if (HLY_UNLIKELY(c->tls != NULL) && !c->finishing) { /* what is discarded need not be decrypted */
+        conn_read_tls(c);
+        return;
+    }
     ssize_t n = recv(c->io.fd, l->read_buf, LOOP_READ_BYTES, MSG_DONTWAIT);
     if (n < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
@@ -285,6 +351,43 @@ void conn_resume(struct conn *c, enum conn_pause why)
 {
     c->paused &= (uint8_t)~why;
     conn_watch(c);
+    if (HLY_UNLIKELY(c->tls != NULL) && c->paused == 0 && !c->closed)
+        tls_resume(c->tls);
+}
+
+void conn_read_on(struct conn *c)
+{
+    if (!c->closed && c->paused == 0 && !c->finishing)
+        conn_read(c);
+}
+
+/* ---- TLS */
+
+int conn_secure(struct conn *c, struct tls_context *context, const uint8_t *data, size_t len)
+{
+    assert(c->tls == NULL && c->outq == NULL);
+    c->tls = tls_new(c, context, data, len);
+    if (c->tls == NULL)
+        return -ENOMEM;
+    tls_step_later(c->tls);
+    return 0;
+}
+
+void conn_watch_secured(struct conn *c)
+{
+    conn_keeps_ciphertext(c);
+}
+
+void conn_secured(struct conn *c, const char *error)
+{
+    conn_keeps_ciphertext(c);
+    if (!c->closed && !c->finishing)
+        c->ops->on_secure(c, error);
+}
+
+const char *conn_tls_version(const struct conn *c, bool *ret_resumed)
+{
+    return c->tls == NULL ? NULL : tls_version(c->tls, ret_resumed);
 }
 
 /* ---- time */
@@ -352,6 +455,8 @@ void conn_close(struct conn *c)
     c->closed = true;
     wheel_stop(&c->timer);
     ev_io_stop(c->loop->ev, &c->io); /* before close(): accept() may reuse the number at once */
+    tls_free(c->tls, c->error == 0 && conn_waiting(c) == 0); /* a goodbye behind a message that was cut off would be a lie */
+    c->tls = NULL;
     close(c->io.fd);
     conn_drop_outq(c);
     c->is_dirty = false;

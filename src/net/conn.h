@@ -18,6 +18,8 @@
 struct conn;
 struct client_info;
 struct kick;
+struct tls_conn;
+struct tls_context;
 
 struct conn_ops { /* filled in by transport/; an owner may change during a connection's life */
     void (*on_read)(struct conn *c, uint8_t *data, size_t len); /* data is the loop's: borrowed, may be changed in place */
@@ -25,6 +27,8 @@ struct conn_ops { /* filled in by transport/; an owner may change during a conne
     void (*on_drained)(struct conn *c); /* what waited has been written; may be NULL */
     void (*on_timer)(struct conn *c);  /* may be NULL */
     void (*on_cut)(struct conn *c);    /* all queues together are over their limit: take conn_cut()'s messages back; NULL: it has none */
+    /* The TLS handshake has ended: error is NULL, or what was wrong, and then nothing but an alert can be written. For the owner who called conn_secure(). */
+    void (*on_secure)(struct conn *c, const char *error);
     void (*on_stop)(struct conn *c);   /* the loop is to end: say goodbye and finish; NULL: close */
     /* What is to be told of it in a list of clients (transport/client_info.h). False, or NULL: it is not listed. */
     bool (*describe)(struct conn *c, struct client_info *ret);
@@ -42,6 +46,7 @@ enum conn_pause { /* why a connection is not read */
     CONN_PAUSE_EOF = 8,     /* there is no more to read, and something still to write */
     CONN_PAUSE_TURN = 32,   /* what it has sent is handled in another turn */
     CONN_PAUSE_RATE = 16,   /* it has published more than its rate for now */
+    CONN_PAUSE_TLS = 64,    /* the next step of its handshake waits for its turn */
 };
 
 struct conn {
@@ -50,6 +55,7 @@ struct conn {
     const struct conn_ops *ops;
     void *owner;
     struct outq *outq;        /* NULL: nothing waits */
+    struct tls_conn *tls;     /* NULL: plain */
     void *peer;               /* transport/peer.h: whom it is counted with */
     struct wheel_timer timer;
     uint32_t heard_tick;      /* wheel tick of the last byte received */
@@ -69,6 +75,13 @@ struct conn {
 
 /* Take over a connected non-blocking socket. NULL when out of memory (then fd is still the caller's). */
 struct conn *conn_new(struct loop *l, int fd, const struct conn_ops *ops, void *owner);
+
+/* Speak TLS from here on, as the server: nothing has been written yet. data: what has been read already, the beginning of the handshake. on_secure() tells
+ * its end; until then nothing is read or written. Returns 0 or -ENOMEM. */
+int conn_secure(struct conn *c, struct tls_context *context, const uint8_t *data, size_t len);
+
+/* Of the TLS that it speaks: "TLSv1.3", and whether a session was resumed. NULL: it is plain, or the handshake has not ended. */
+const char *conn_tls_version(const struct conn *c, bool *ret_resumed);
 
 /* Write shared bytes: at once as far as the kernel takes them, the rest is queued by reference. Does nothing on a closed
  * connection. When memory for the queue cannot be had the connection is closed: a hole in its stream cannot be repaired. */
@@ -133,5 +146,10 @@ void conn_flush(struct conn *c);
 void conn_reap(struct conn *c);
 void conn_on_timer(struct conn *c);
 void conn_stop(struct conn *c);
+
+/* ---- for tls.c */
+void conn_secured(struct conn *c, const char *error);
+void conn_watch_secured(struct conn *c); /* its handshake goes on */
+void conn_read_on(struct conn *c);       /* there may be more to read, whatever the kernel says */
 
 #endif

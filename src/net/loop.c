@@ -84,6 +84,8 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *w, int events)
     (void)events;
     struct loop *l = w->data;
     bool more = loop_timers(l);
+    if (tls_loop_turn(l))
+        more = true;
     if (l->on_turn != NULL && l->on_turn(l->ctx))
         more = true;
     for (struct list *node; (node = list_pop(&l->dirty)) != NULL;)
@@ -116,6 +118,7 @@ int loop_init(struct loop *l)
     list_init(&l->walks);
     list_init(&l->waiting);
     list_init(&l->posted);
+    tls_loop_init(&l->tls);
     pthread_mutex_init(&l->post_lock, NULL);
     loop_update_time(l);
     l->started_ms = l->now_ms;
@@ -136,6 +139,7 @@ int loop_init(struct loop *l)
 void loop_done(struct loop *l)
 {
     ev_loop_destroy(l->ev);
+    tls_loop_done(&l->tls);
     chunk_pool_done(&l->chunks);
     free(l->read_buf);
     pthread_mutex_destroy(&l->post_lock);

@@ -13,6 +13,7 @@
 
 #include "base/chunk.h"
 #include "base/list.h"
+#include "net/tls.h"
 #include "net/wheel.h"
 
 #define LOOP_READ_BYTES 65536 /* what one connection may read in one turn: a busy peer delays the others by this much work */
@@ -37,6 +38,7 @@ struct loop {
     struct list walks;   /* struct conn_walk: those who are on their way through conns */
     uint32_t conn_number; /* of the connection that came last */
     struct list waiting; /* outqs of those for which something waits, those that have not got on for the longest time first */
+    struct tls_loop tls;
     bool (*on_turn)(void *ctx); /* returns true when it has more to do: then the loop does not sleep */
     void *ctx;
     bool is_leaving;     /* loop_leave() was called */

@@ -22,6 +22,17 @@
 #include "core/rules.h"
 
 struct backend_keys;
+struct tls_context;
+
+struct config_tls { /* of a listen or backend section */
+    char **certificates; /* none: no TLS */
+    size_t certificate_count;
+    char **keys;         /* as many; none: each is in its certificate's file */
+    size_t key_count;
+    char *client_ca;     /* NULL: clients are not asked for a certificate */
+    bool client_is_required;
+    struct tls_context *context; /* what is in the files; NULL: no TLS */
+};
 
 struct config_listen { /* listen "0.0.0.0:8080" { } */
     char *address;     /* as written: "HOST:PORT", "[V6]:PORT", "*:PORT" or "unix:/path" */
@@ -30,6 +41,7 @@ struct config_listen { /* listen "0.0.0.0:8080" { } */
     unsigned line;     /* in the file; 0: from elsewhere */
     char *path;        /* of a Unix socket, else NULL */
     bool proxy_protocol;
+    struct config_tls tls;
 };
 
 struct config_backend { /* backend "/run/halley/backend.sock" { mode = 0660  group = "halley" } */
@@ -44,6 +56,7 @@ struct config_backend { /* backend "/run/halley/backend.sock" { mode = 0660  gro
     struct backend_keys *keys; /* what is in it */
     uid_t *uids; /* allow_uid = { "0", "www-data" }; empty: whoever the file mode lets in */
     size_t uid_count;
+    struct config_tls tls;
     unsigned line;
 };
 

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "auth/backend_key.h"
+#include "net/tls_context.h"
 
 #define SOCKET_PATH_MAX (sizeof((struct sockaddr_un *)NULL)->sun_path - 1)
 #define HOST_MAX 253 /* RFC 1035 2.3.4, as text */
@@ -181,11 +182,27 @@ int config_backend_parse(const char *text, struct config_backend *ret, struct co
     return r;
 }
 
+static void free_strings(char **list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(list[i]);
+    free(list);
+}
+
+void config_tls_done(struct config_tls *t)
+{
+    free_strings(t->certificates, t->certificate_count);
+    free_strings(t->keys, t->key_count);
+    free(t->client_ca);
+    tls_context_unref(t->context);
+}
+
 void config_listen_done(struct config_listen *l)
 {
     free(l->address);
     free(l->host);
     free(l->path);
+    config_tls_done(&l->tls);
 }
 
 void config_backend_done(struct config_backend *b)
@@ -198,6 +215,7 @@ void config_backend_done(struct config_backend *b)
     free(b->uids);
     free(b->key_file);
     backend_keys_free(b->keys);
+    config_tls_done(&b->tls);
 }
 
 /* --- origins and paths --- */

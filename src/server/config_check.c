@@ -3,12 +3,15 @@
 #include "server/config_internal.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "auth/addresses.h"
 #include "auth/backend_key.h"
 #include "core/topic_name.h"
+#include "net/tls_context.h"
 
 /* The place of a section, for messages: its own line if it is from the file, else wherever the list comes from. */
 static void at_section(struct config_loader *l, enum config_id id, unsigned line)
@@ -137,6 +140,62 @@ static int keys_check(struct config_loader *l, struct config_backend *b)
     return 0;
 }
 
+/* --- certificates --- */
+
+static int tls_load(struct config_loader *l, struct config_tls *t, const char *section)
+{
+    struct tls_config config = { .certificate_count = t->certificate_count, .client_ca = t->client_ca, .client_is_required = t->client_is_required };
+    struct tls_certificate *files = calloc(t->certificate_count, sizeof *files);
+    struct tls_report *report = calloc(1, sizeof *report);
+    int r = files == NULL || report == NULL ? config_fail_memory(l) : 0;
+    for (size_t i = 0; r == 0 && i < t->certificate_count; i++)
+        files[i] = (struct tls_certificate){ t->certificates[i], t->key_count > 0 ? t->keys[i] : NULL };
+    config.certificates = files;
+    if (r == 0 && (r = tls_context_new(&config, &t->context, report)) < 0)
+        config_fail(l, "%s: %s", section, report->error);
+    for (size_t i = 0; r == 0 && i < report->warning_count; i++)
+        config_warn(l, "%s: %s", section, report->warnings[i]);
+    free(report);
+    free(files);
+    return r;
+}
+
+static int tls_check(struct config_loader *l, struct config_tls *t, const char *section)
+{
+    if (t->certificate_count == 0 && t->key_count > 0)
+        return config_fail(l, "%s has a tls_key and no tls_certificate. Name the certificate, or take the key out.", section);
+    if (t->certificate_count == 0 && t->client_ca != NULL)
+        return config_fail(l, "%s has a tls_client_ca and no tls_certificate: only TLS asks for certificates. Name one, with its tls_key.", section);
+    if (t->client_ca == NULL && !t->client_is_required)
+        return config_fail(l, "%s has tls_client and no tls_client_ca. Name the file that clients' certificates are checked with.", section);
+    if (t->key_count > 0 && t->key_count != t->certificate_count)
+        return config_fail(l, "%s names %zu certificates and %zu keys. Name a key for each certificate, in the same order.", section,
+                           t->certificate_count, t->key_count);
+    return t->certificate_count == 0 ? 0 : tls_load(l, t, section);
+}
+
+static int listens_tls_check(struct config_loader *l)
+{
+    const struct config *c = l->c;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < c->listen_count; i++) {
+        char section[192];
+        snprintf(section, sizeof section, "listen \"%s\"", CONFIG_QUOTE(c->listens[i].address));
+        at_section(l, CONFIG_ID_listen, c->listens[i].line);
+        r = tls_check(l, &c->listens[i].tls, section);
+    }
+    return r;
+}
+
+static int backend_tls_check(struct config_loader *l, struct config_backend *b)
+{
+    char section[192];
+    snprintf(section, sizeof section, "backend \"%s\"", CONFIG_QUOTE(b->address));
+    if (b->path != NULL && b->tls.certificate_count > 0)
+        return config_fail(l, "%s is a Unix socket, where nobody listens in. Take tls_certificate and tls_key out.", section);
+    return tls_check(l, &b->tls, section);
+}
+
 /* Who can get in? */
 static int door_check(struct config_loader *l, struct config_backend *b)
 {
@@ -149,8 +208,11 @@ static int door_check(struct config_loader *l, struct config_backend *b)
                            address);
     if (b->path == NULL && b->key_file == NULL)
         config_warn(l, "backend \"%s\": without key_file every user of this machine may publish. Add one, or use a Unix socket.", address);
-    if (!is_loopback(b))
-        config_warn(l, "backend \"%s\": keys and messages cross the network in the clear. Use it only within a network that you trust.", address);
+    int r = backend_tls_check(l, b);
+    if (r < 0)
+        return r;
+    if (!is_loopback(b) && b->tls.certificate_count == 0)
+        config_warn(l, "backend \"%s\": keys and messages cross the network in the clear. Use tls_certificate, or a network that you trust.", address);
     return b->key_file != NULL ? keys_check(l, b) : 0;
 }
 
@@ -301,6 +363,8 @@ int config_check(struct config_loader *l)
         r = listens_check(l);
     if (r == 0)
         r = proxies_check(l);
+    if (r == 0)
+        r = listens_tls_check(l);
     if (r == 0)
         r = backends_check(l);
     if (r == 0)

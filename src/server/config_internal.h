@@ -33,6 +33,7 @@ enum config_type {
     CONFIG_LIST_USER,
     CONFIG_LIST_STAMP,
     CONFIG_LIST_ADDRESS,
+    CONFIG_LIST_FILE,
     CONFIG_COUNT, /* from here on: a number in the end */
     CONFIG_COUNT_OR_AUTO,
     CONFIG_BYTES,
@@ -44,6 +45,7 @@ enum config_type {
     CONFIG_ENUM_WHO,
     CONFIG_ENUM_PAYLOAD,
     CONFIG_ENUM_ON_SLOW,
+    CONFIG_ENUM_TLS_CLIENT,
 };
 
 enum config_kind {
@@ -139,6 +141,7 @@ int config_listen_parse(const char *text, struct config_listen *ret, struct conf
 int config_backend_parse(const char *text, struct config_backend *ret, struct config_why *why);
 void config_listen_done(struct config_listen *l);
 void config_backend_done(struct config_backend *b);
+void config_tls_done(struct config_tls *t);
 int config_origin_check(const char *text, struct config_why *why);
 int config_echo_check(const char *text, struct config_why *why);
 /* A name or a number. Return 0, or -EINVAL with the reason. ret may be NULL. */

@@ -44,9 +44,6 @@ const struct config_refusal config_refusals[] = {
     { "engine", NULL },
     { "drain_time", NULL },
     { "drain_rate", NULL },
-    { "tls_*", NULL },
-    { "listen.tls_*", NULL },
-    { "backend.tls_*", NULL },
     { "topics.stamp", NULL },
     { "limits.deflate", NULL },
     { NULL, NULL },
@@ -105,7 +102,8 @@ bool config_item_is_in(enum config_id id, const char *section)
 bool config_item_is_list(enum config_id id)
 {
     enum config_type type = config_items[id].type;
-    return type == CONFIG_LIST_ORIGIN || type == CONFIG_LIST_USER || type == CONFIG_LIST_STAMP || type == CONFIG_LIST_ADDRESS;
+    return type == CONFIG_LIST_ORIGIN || type == CONFIG_LIST_USER || type == CONFIG_LIST_STAMP || type == CONFIG_LIST_ADDRESS ||
+           type == CONFIG_LIST_FILE;
 }
 
 bool config_item_is_override_list(enum config_id id)

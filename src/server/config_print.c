@@ -64,13 +64,38 @@ static void put_value(struct printer *p, enum config_id id, uint64_t value)
     buf_printf(&p->line, "%s = %s", config_item_name(id), text);
 }
 
+static void files_put(struct printer *p, const char *name, char *const *texts, size_t count)
+{
+    if (count == 0)
+        return;
+    buf_printf(&p->line, " %s = { ", name);
+    for (size_t i = 0; i < count; i++) {
+        buf_str(&p->line, i == 0 ? "" : ", ");
+        put_string(p, texts[i]);
+    }
+    buf_str(&p->line, " }");
+}
+
+static void tls_put(struct printer *p, const struct config_tls *t)
+{
+    files_put(p, "tls_certificate", t->certificates, t->certificate_count);
+    files_put(p, "tls_key", t->keys, t->key_count);
+    if (t->client_ca == NULL)
+        return;
+    buf_str(&p->line, " tls_client_ca = ");
+    put_string(p, t->client_ca);
+    buf_str(&p->line, t->client_is_required ? " tls_client = required" : " tls_client = optional");
+}
+
 static void listens_print(struct printer *p)
 {
     enum config_from from = p->c->sources[CONFIG_ID_listen].from;
     for (size_t i = 0; i < p->c->listen_count; i++) {
         buf_str(&p->line, "listen ");
         put_string(p, p->c->listens[i].address);
-        buf_str(&p->line, p->c->listens[i].proxy_protocol ? " { proxy_protocol = on }" : " { }");
+        buf_str(&p->line, p->c->listens[i].proxy_protocol ? " { proxy_protocol = on" : " {");
+        tls_put(p, &p->c->listens[i].tls);
+        buf_str(&p->line, " }");
         line_print(p, (struct config_source){ from, p->c->listens[i].line }, CONFIG_ID_listen);
     }
 }
@@ -98,7 +123,9 @@ static void backend_put(struct printer *p, const struct config_backend *b)
     }
     for (size_t i = 0; i < b->uid_count; i++)
         buf_printf(&p->line, "%s%lu", i == 0 ? "  allow_uid = { " : ", ", (unsigned long)b->uids[i]);
-    buf_str(&p->line, b->uid_count > 0 ? " } }" : " }");
+    buf_str(&p->line, b->uid_count > 0 ? " }" : "");
+    tls_put(p, &b->tls);
+    buf_str(&p->line, " }");
 }
 
 static void backends_print(struct printer *p)

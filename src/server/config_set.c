@@ -39,6 +39,7 @@ static int open_listen(struct config_loader *l, const char *title)
     int r = config_listen_parse(title, &grown[c->listen_count], &why);
     if (r < 0)
         return r == -ENOMEM ? config_fail_memory(l) : config_fail(l, "listen: %s", why.text);
+    grown[c->listen_count].tls.client_is_required = true;
     grown[c->listen_count++].line = l->at.line;
     return 0;
 }
@@ -60,6 +61,7 @@ static int open_backend(struct config_loader *l, const char *title)
         return r == -ENOMEM ? config_fail_memory(l) : config_fail(l, "backend: %s", why.text);
     struct config_backend *b = &grown[c->backend_count++];
     b->line = l->at.line;
+    b->tls.client_is_required = true;
     return 0;
 }
 
@@ -300,11 +302,25 @@ static int set_account(struct config_loader *l, enum config_id id, char **to, co
     return set_text(l, to, value);
 }
 
-static int set_key_file(struct config_loader *l, struct config_backend *b, const char *value)
+/* Of the section that was opened last. */
+static struct config_tls *tls_of(struct config *c, enum config_id id)
+{
+    return config_item_is_in(id, "listen") ? &c->listens[c->listen_count - 1].tls : &c->backends[c->backend_count - 1].tls;
+}
+
+/* A file's name. */
+static int set_file(struct config_loader *l, enum config_id id, char **to, const char *value)
 {
     if (value[0] == '\0')
-        return config_fail(l, "backend.key_file is empty. Name a file, or leave it out.");
-    return set_text(l, &b->key_file, value);
+        return config_fail(l, "%s is empty. Name a file, or leave it out.", config_items[id].key);
+    return set_text(l, to, value);
+}
+
+static int add_file(struct config_loader *l, enum config_id id, char ***list, size_t *count, const char *value)
+{
+    if (value[0] == '\0')
+        return config_fail(l, "%s is empty. Name a file, or leave it out.", config_items[id].key);
+    return config_strings_add(l, list, count, value);
 }
 
 /* Settings that only the file of a Unix socket has. */
@@ -329,13 +345,22 @@ static int set_key(struct config_loader *l, enum config_id id, const char *value
     case CONFIG_ID_trusted_proxies:
         return add_proxy(l, value);
     case CONFIG_ID_backend_key_file:
-        return set_key_file(l, &c->backends[c->backend_count - 1], value);
+        return set_file(l, id, &c->backends[c->backend_count - 1].key_file, value);
     case CONFIG_ID_backend_owner:
         return set_account(l, id, &c->backends[c->backend_count - 1].owner, value);
     case CONFIG_ID_backend_group:
         return set_account(l, id, &c->backends[c->backend_count - 1].group, value);
     case CONFIG_ID_backend_allow_uid:
         return add_uid(l, &c->backends[c->backend_count - 1], value);
+    case CONFIG_ID_listen_tls_certificate:
+    case CONFIG_ID_backend_tls_certificate:
+        return add_file(l, id, &tls_of(c, id)->certificates, &tls_of(c, id)->certificate_count, value);
+    case CONFIG_ID_listen_tls_key:
+    case CONFIG_ID_backend_tls_key:
+        return add_file(l, id, &tls_of(c, id)->keys, &tls_of(c, id)->key_count, value);
+    case CONFIG_ID_listen_tls_client_ca:
+    case CONFIG_ID_backend_tls_client_ca:
+        return set_file(l, id, &tls_of(c, id)->client_ca, value);
     case CONFIG_ID_topics_stamp:
         return add_stamp(l, &c->rule_list[c->rule_count - 1], value);
     default:
@@ -362,6 +387,8 @@ static int set_number(struct config_loader *l, enum config_id id, const char *va
         c->backends[c->backend_count - 1].mode = (uint32_t)number;
     else if (id == CONFIG_ID_listen_proxy_protocol)
         c->listens[c->listen_count - 1].proxy_protocol = number != 0;
+    else if (id == CONFIG_ID_listen_tls_client || id == CONFIG_ID_backend_tls_client)
+        tls_of(c, id)->client_is_required = number != 0;
     else
         rule_set(&c->rule_list[c->rule_count - 1], id, number);
     return 0;
@@ -372,6 +399,12 @@ static int set_any(struct config_loader *l, enum config_id id, const char *value
     if (config_items[id].kind == CONFIG_IS_STRING)
         return set_text(l, config_string_of(l->c, id), value);
     return config_items[id].type >= CONFIG_COUNT ? set_number(l, id, value) : set_key(l, id, value);
+}
+
+static size_t files_listed(struct config *c, enum config_id id)
+{
+    const struct config_tls *t = tls_of(c, id);
+    return id == CONFIG_ID_listen_tls_key || id == CONFIG_ID_backend_tls_key ? t->key_count : t->certificate_count;
 }
 
 int config_set(struct config_loader *l, enum config_id id, const char *value, bool is_more)
@@ -385,6 +418,7 @@ int config_set(struct config_loader *l, enum config_id id, const char *value, bo
     size_t listed = id == CONFIG_ID_origins             ? l->c->origin_count
                     : id == CONFIG_ID_trusted_proxies   ? l->c->trusted_proxy_count
                     : id == CONFIG_ID_backend_allow_uid ? l->c->backends[l->c->backend_count - 1].uid_count
+                    : config_items[id].type == CONFIG_LIST_FILE ? files_listed(l->c, id)
                                                         : 0;
     if (listed >= CONFIG_MAX_ENTRIES)
         return config_fail(l, "'%s' lists more than %d. That is the most that is taken.", item->key,

@@ -29,6 +29,7 @@ static const char *const words_of[][WORDS_MAX + 1] = {
     [CONFIG_ENUM_WHO] = { "nobody", "backend", "token", "anyone" },
     [CONFIG_ENUM_PAYLOAD] = { "text", "json", "binary" },
     [CONFIG_ENUM_ON_SLOW] = { "catch_up", "drop_oldest", "conflate", "disconnect" },
+    [CONFIG_ENUM_TLS_CLIENT] = { "optional", "required" },
 };
 
 int config_because(struct config_why *why, const char *fmt, ...)
@@ -252,6 +253,7 @@ void config_value_range(const struct config_item *item, const struct config_refu
     case CONFIG_LIST_USER:
     case CONFIG_LIST_STAMP:
     case CONFIG_LIST_ADDRESS:
+    case CONFIG_LIST_FILE:
         snprintf(out, out_size, "a list");
         break;
     default:

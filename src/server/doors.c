@@ -20,9 +20,9 @@ struct handover { /* a connection accepted by one reactor for another */
 static void give(const struct door *d, struct reactor *r, int fd, const struct address *from)
 {
     if (d->is_backend)
-        backend_door_accept(r, fd, &d->peers);
+        backend_door_accept(r, fd, &d->peers, d->tls);
     else
-        public_door_accept(r, fd, from, d->is_proxied);
+        public_door_accept(r, fd, from, d->is_proxied, d->tls);
 }
 
 static void on_handover(struct loop_task *t)
@@ -70,6 +70,7 @@ int doors_open(struct server *s)
         struct server_socket *sock = &s->sockets.items[s->door_count];
         struct door *d = &s->doors[s->door_count];
         *d = (struct door){ .server = s, .reactor = &s->reactors[sock->reactor], .is_shared = sock->is_shared, .is_proxied = sock->is_proxied };
+        d->tls = tls_slots_find(s->tls, sock->address);
         if (sock->backend != NULL) {
             d->is_backend = true;
             d->peers = (struct backend_peers){ .uids = sock->backend->uids,

@@ -123,6 +123,8 @@ struct server *server_new(const struct config *config)
         server_free(s);
         return NULL; /* has been logged */
     }
+    if (r == 0 && (s->tls = tls_slots_new(config)) == NULL)
+        r = -ENOMEM;
     if (r == 0)
         r = make_hub(s);
     if (r == 0)
@@ -295,6 +297,7 @@ void server_free(struct server *s)
     if (s->engine != NULL)
         s->engine->free(s->engine);
     hub_free(s->hub);
+    tls_slots_free(s->tls);
     free(s->doors);
     free(s->reactors);
     free(s->reactor_list);

@@ -8,6 +8,7 @@
 #include "server/live_settings.h"
 #include "server/server.h"
 #include "server/sockets.h"
+#include "server/tls_slots.h"
 #include "server/vitals.h"
 #include "transport/backend_door.h"
 #include "transport/reactor.h"
@@ -21,6 +22,7 @@ struct door { /* what a listener's callbacks need */
     bool is_shared;
     bool is_backend;
     bool is_proxied; /* proxy_protocol = on */
+    struct tls_slot *tls; /* NULL: plain */
     struct backend_peers peers;
 };
 
@@ -34,6 +36,7 @@ struct server {
     struct reactor **reactor_list;
     unsigned reactor_count;
     struct socket_set sockets;
+    struct tls_slots *tls;
     struct door *doors;
     size_t door_count;
     unsigned next_reactor; /* whose turn it is to get a connection of a shared listener */

@@ -284,16 +284,22 @@ int sockets_open(const struct config *c, unsigned reactors, struct inherited *in
 {
     struct opening o = { .config = c, .set = ret, .inherited = inherited, .reactors = reactors };
     *ret = (struct socket_set){ 0 };
-    for (size_t i = 0; i < c->backend_count; i++)
+    for (size_t i = 0; i < c->backend_count; i++) {
+        size_t first = ret->count;
         if (open_backend(&o, &c->backends[i]) < 0)
             goto err1;
+        for (size_t n = first; n < ret->count; n++)
+            ret->items[n].address = c->backends[i].address;
+    }
     for (size_t i = 0; i < c->listen_count; i++) {
         const struct config_listen *l = &c->listens[i];
         size_t first = ret->count;
         if (open_listen(&o, l) < 0)
             goto err1;
-        for (size_t n = first; n < ret->count; n++)
+        for (size_t n = first; n < ret->count; n++) {
             ret->items[n].is_proxied = l->proxy_protocol;
+            ret->items[n].address = l->address;
+        }
     }
     return 0;
 err1:

@@ -13,6 +13,7 @@ struct socket_set {
         bool is_shared;                      /* the only one of its address: accepted connections are dealt out to all reactors */
         bool is_held;                        /* by systemd, and there when we are gone */
         const struct config_backend *backend; /* NULL: a public listener */
+        const char *address;                 /* of its section, as the config writes it */
         bool is_proxied;                     /* public: each connection begins with a PROXY header */
         char path[108];                      /* of a Unix socket that is to be unlinked at the end; else empty */
     } *items;

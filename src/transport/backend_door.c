@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "transport/resp_client.h"
+#include "transport/secure_conn.h"
 
 #define KEEPALIVE_S 60 /* a backend on another host may vanish without a word, and RESP has no ping of the server's */
 #define KEEPALIVE_PROBE_S 20
@@ -91,6 +92,29 @@ static void keep_alive(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &probe_s, sizeof probe_s);
 }
 
+static int start(struct reactor *r, struct conn *c, void *access)
+{
+    struct backend_access *a = access;
+    c->ops = &first_ops;
+    c->owner = a;
+    if (a->rights == NULL)
+        conn_set_timer(c, r->settings->handshake_timeout_ms);
+    return 0;
+}
+
+static void secure_gone(struct reactor *r, struct conn *c, void *access)
+{
+    (void)r;
+    (void)c;
+    backend_access_free(access);
+}
+
+static int start_tls(struct reactor *r, struct backend_access *a, struct tls_slot *tls)
+{
+    struct secure_guest guest = { .on_ready = start, .on_gone = secure_gone, .owner = a };
+    return secure_conn_start(r, a->conn, tls, &guest);
+}
+
 static void refuse(struct reactor *r, int fd, const char *text, size_t len)
 {
     stat_add(&r->stats.refused_backends, 1);
@@ -98,7 +122,7 @@ static void refuse(struct reactor *r, int fd, const char *text, size_t len)
     close(fd);
 }
 
-void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *peers)
+void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *peers, struct tls_slot *tls)
 {
     static const char not_you[] = "-NOPERM your uid is not in allow_uid of this backend socket\r\n";
     static const char full[] = "-ERR max number of clients reached (limits.backends)\r\n";
@@ -110,7 +134,7 @@ void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *
     }
     struct backend_access *a = backend_access_new(r, peers, peer.uid, &is_full);
     if (is_full) {
-        refuse(r, fd, full, sizeof full - 1);
+        refuse(r, fd, tls != NULL ? SECURE_CONN_REFUSAL : full, tls != NULL ? sizeof SECURE_CONN_REFUSAL - 1 : sizeof full - 1);
         return;
     }
     if (a == NULL || (a->conn = conn_new(&r->loop, fd, &first_ops, a)) == NULL) {
@@ -121,6 +145,10 @@ void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *
     }
     if (peers->is_tcp)
         keep_alive(fd);
-    if (a->rights == NULL)
-        conn_set_timer(a->conn, r->settings->handshake_timeout_ms);
+    if (tls == NULL) {
+        start(r, a->conn, a);
+    } else if (start_tls(r, a, tls) < 0) {
+        conn_abandon(a->conn);
+        backend_access_free(a);
+    }
 }

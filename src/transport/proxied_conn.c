@@ -15,7 +15,8 @@
 struct proxied_conn {
     struct reactor *reactor;
     struct buf head; /* what has come of the header */
-    int (*on_ready)(struct reactor *r, struct conn *c);
+    int (*on_ready)(struct reactor *r, struct conn *c, struct tls_slot *tls);
+    struct tls_slot *tls;
     void (*on_gone)(struct reactor *r, struct conn *c);
 };
 
@@ -41,7 +42,7 @@ static void hand_over(struct conn *c, uint8_t *data, size_t len)
     struct proxied_conn *p = c->owner;
     struct buf head = p->head; /* data may lie in it */
     p->head = (struct buf){ 0 };
-    int r = p->on_ready(p->reactor, c);
+    int r = p->on_ready(p->reactor, c, p->tls);
     if (r < 0) {
         conn_fail(c, -r);
     } else {
@@ -61,7 +62,7 @@ static void header_is_complete(struct conn *c, const struct proxy_header *header
         hand_over(c, data, len);
     } else if (r == -EDQUOT) {
         HLY_CLEANUP(buf_done) struct buf answer = { 0 };
-        public_door_write_address_full(&answer, c->loop->wall_ms);
+        public_door_write_address_full(&answer, c->loop->wall_ms, p->tls != NULL);
         conn_write_later(c, answer.data, answer.len);
         conn_finish(c, LINGER_MS);
     } else {
@@ -114,13 +115,13 @@ static void on_end(struct conn *c)
 
 static const struct conn_ops proxied_conn_ops = { .on_read = on_read, .on_eof = on_eof, .on_timer = on_timer, .on_end = on_end };
 
-int proxied_conn_start(struct reactor *r, struct conn *c, int (*on_ready)(struct reactor *r, struct conn *c),
+int proxied_conn_start(struct reactor *r, struct conn *c, int (*on_ready)(struct reactor *r, struct conn *c, struct tls_slot *tls), struct tls_slot *tls,
                        void (*on_gone)(struct reactor *r, struct conn *c))
 {
     struct proxied_conn *p = malloc(sizeof *p);
     if (p == NULL)
         return -ENOMEM;
-    *p = (struct proxied_conn){ .reactor = r, .on_ready = on_ready, .on_gone = on_gone };
+    *p = (struct proxied_conn){ .reactor = r, .on_ready = on_ready, .tls = tls, .on_gone = on_gone };
     c->owner = p;
     c->ops = &proxied_conn_ops;
     conn_set_timer(c, r->settings->handshake_timeout_ms);

@@ -21,6 +21,7 @@
 #include "transport/proxied_conn.h"
 #include "transport/publish_door.h"
 #include "transport/query.h"
+#include "transport/secure_conn.h"
 #include "transport/sse_subscriber.h"
 #include "transport/static_file.h"
 #include "transport/v1_stream.h"
@@ -315,15 +316,19 @@ static void on_request(struct http_client *h, const struct http1_request *rq)
 
 static const struct http_door public_http_door = { .on_request = on_request, .on_end = public_door_gone };
 
-static void write_refusal(struct buf *out, uint64_t wall_ms, unsigned status, const char *why)
+static void write_refusal(struct buf *out, uint64_t wall_ms, bool is_tls, unsigned status, const char *why)
 {
+    if (is_tls) { /* no handshake: who is refused should not cost more than who is let in */
+        buf_append(out, SECURE_CONN_REFUSAL, sizeof SECURE_CONN_REFUSAL - 1);
+        return;
+    }
     http1_write_head(out, wall_ms, status, false, "text/plain; charset=utf-8", strlen(why), "Retry-After: 10\r\n");
     buf_str(out, why);
 }
 
-void public_door_write_address_full(struct buf *out, uint64_t wall_ms)
+void public_door_write_address_full(struct buf *out, uint64_t wall_ms, bool is_tls)
 {
-    write_refusal(out, wall_ms, 429, "Too many connections from your address (limits.per_address): close some.\n");
+    write_refusal(out, wall_ms, is_tls, 429, "Too many connections from your address (limits.per_address): close some.\n");
 }
 
 /* Answer a connection that gets no struct, and close it. */
@@ -339,22 +344,22 @@ static void turn_away(int fd, struct buf *answer)
     close(fd);
 }
 
-static void refuse_full(struct reactor *r, int fd)
+static void refuse_full(struct reactor *r, int fd, bool is_tls)
 {
     static struct log_gate gate;
     struct buf answer = { 0 };
     log_limited(&gate, LOG_LEVEL_WARN, "connections_full",
-                "a client was refused with 503: limits.connections, or what the limit of open files leaves of it (%llu), is "
+                "a client was refused with %s: limits.connections, or what the limit of open files leaves of it (%llu), is "
                 "reached; raise it if the machine has room",
-                (unsigned long long)r->settings->max_connections);
-    write_refusal(&answer, r->loop.wall_ms, 503, "The server is full (limits.connections): try again later.\n");
+                is_tls ? "a TLS alert" : "503", (unsigned long long)r->settings->max_connections);
+    write_refusal(&answer, r->loop.wall_ms, is_tls, 503, "The server is full (limits.connections): try again later.\n");
     turn_away(fd, &answer);
 }
 
-static void refuse_address(struct reactor *r, int fd)
+static void refuse_address(struct reactor *r, int fd, bool is_tls)
 {
     struct buf answer = { 0 };
-    public_door_write_address_full(&answer, r->loop.wall_ms);
+    public_door_write_address_full(&answer, r->loop.wall_ms, is_tls);
     turn_away(fd, &answer);
 }
 
@@ -374,7 +379,7 @@ static bool proxy_is_trusted(struct reactor *r, const struct address *from)
 }
 
 /* May it come in? *ret_count: what its address is counted with. Otherwise it has been answered and closed. */
-static bool is_let_in(struct reactor *r, int fd, const struct address *from, bool is_proxied, struct count **ret_count)
+static bool is_let_in(struct reactor *r, int fd, const struct address *from, bool is_proxied, bool is_tls, struct count **ret_count)
 {
     *ret_count = NULL;
     if (is_proxied) { /* it is not for the proxy itself */
@@ -385,7 +390,7 @@ static bool is_let_in(struct reactor *r, int fd, const struct address *from, boo
     } else {
         int error = peer_take(r, from, ret_count);
         if (error == -EDQUOT)
-            refuse_address(r, fd);
+            refuse_address(r, fd, is_tls);
         else if (error < 0)
             close(fd);
         if (error < 0)
@@ -396,12 +401,13 @@ static bool is_let_in(struct reactor *r, int fd, const struct address *from, boo
     atomic_fetch_sub_explicit(&r->server->connections, 1, memory_order_relaxed);
     stat_add(&r->stats.refused_connections, 1);
     peer_give(r, *ret_count);
-    refuse_full(r, fd);
+    refuse_full(r, fd, is_tls);
     return false;
 }
 
-static int speak_http(struct reactor *r, struct conn *c)
+static int speak_http(struct reactor *r, struct conn *c, void *owner)
 {
+    (void)owner;
     return http_client_start(r, c, &public_http_door, &r->settings->public_http);
 }
 
@@ -411,11 +417,23 @@ static void proxied_gone(struct reactor *r, struct conn *c)
     public_door_gone(r);
 }
 
-void public_door_accept(struct reactor *r, int fd, const struct address *from, bool is_proxied)
+static void secure_gone(struct reactor *r, struct conn *c, void *owner)
+{
+    (void)owner;
+    proxied_gone(r, c);
+}
+
+static int speak(struct reactor *r, struct conn *c, struct tls_slot *tls)
+{
+    static const struct secure_guest guest = { .on_ready = speak_http, .on_gone = secure_gone };
+    return tls != NULL ? secure_conn_start(r, c, tls, &guest) : speak_http(r, c, NULL);
+}
+
+void public_door_accept(struct reactor *r, int fd, const struct address *from, bool is_proxied, struct tls_slot *tls)
 {
     struct count *count;
     stat_add(&r->stats.accepted, 1);
-    if (!is_let_in(r, fd, from, is_proxied, &count))
+    if (!is_let_in(r, fd, from, is_proxied, tls != NULL, &count))
         return;
     stat_add(&r->stats.connections, 1);
     struct conn *c = conn_new(&r->loop, fd, NULL, NULL);
@@ -426,7 +444,7 @@ void public_door_accept(struct reactor *r, int fd, const struct address *from, b
         return;
     }
     peer_attach(c, count);
-    if ((is_proxied ? proxied_conn_start(r, c, speak_http, proxied_gone) : speak_http(r, c)) == 0)
+    if ((is_proxied ? proxied_conn_start(r, c, speak, tls, proxied_gone) : speak(r, c, tls)) == 0)
         return;
     peer_done(r, c);
     conn_abandon(c);

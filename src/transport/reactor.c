@@ -9,6 +9,7 @@
 #include "transport/encoders.h"
 #include "transport/membership.h"
 #include "transport/resp_client.h"
+#include "transport/secure_conn.h"
 #include "transport/unread.h"
 #include "transport/v1_session.h"
 
@@ -48,6 +49,8 @@ static bool on_turn(void *ctx)
     if (HLY_UNLIKELY(r->loop.chunks.live_bytes > r->settings->max_outq_total))
         loop_cut(&r->loop, r->settings->max_outq_total / 8 * 7);
     resume_paused(r);
+    if (HLY_UNLIKELY(!list_is_empty(&r->tls_waiting)))
+        secure_conns_run(r);
     more |= unread_run(r);
     return more || hub_has_mail(r->hub, r->index);
 }
@@ -64,6 +67,8 @@ int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engi
     list_init(&r->unread);
     list_init(&r->strangers);
     list_init(&r->spare_slots);
+    list_init(&r->tls_shaking);
+    list_init(&r->tls_waiting);
     RAND_bytes((unsigned char *)&r->random, sizeof r->random);
     r->random |= 1;
     if (sub_table_init(&r->table, hub, index, transport_encoders, &r->loop.chunks) < 0 ||

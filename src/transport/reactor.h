@@ -51,6 +51,9 @@ struct reactor {
     struct stats stats;
     struct list paused;       /* struct paused */
     struct list unread;       /* struct unread */
+    struct list tls_shaking;  /* struct secure_conn: handshakes in flight, the oldest first */
+    struct list tls_waiting;  /* and those that wait until there are fewer */
+    size_t tls_shaking_count;
     bool has_events;          /* a rule does: what becomes of clients is told to backends */
     struct map sessions;      /* struct v1_session by client id */
     struct list strangers;    /* struct backend_access: backend connections that have not said their key, the longest first */

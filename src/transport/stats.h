@@ -24,6 +24,16 @@
     C(refused_users, "requests refused with 429, and halley.v1 tokens refused, at limits.per_user") \
     C(proxy_untrusted, "connections to a listener with proxy_protocol that came from no trusted proxy, and were closed") \
     C(proxy_bad_headers, "connections closed because a trusted proxy sent no PROXY header, or a broken one") \
+    C(tls_handshakes, "TLS handshakes completed, public and backend") \
+    C(tls_1_2, "of them, those with TLS 1.2") \
+    C(tls_1_3, "and those with TLS 1.3") \
+    C(tls_resumed, "and those that resumed a session, with a ticket") \
+    C(tls_failed, "TLS handshakes that failed, or did not end in limits.handshake_timeout") \
+    C(tls_plain, "connections without TLS to a listener that speaks it") \
+    C(tls_delayed, "TLS handshakes that had to wait at limits.tls_handshakes") \
+    C(tls_displaced, "TLS handshakes closed for new ones at limits.tls_handshakes, because their client kept them waiting") \
+    G(tls_shaking, "TLS handshakes in flight now") \
+    G(tls_waiting, "TLS handshakes that wait now for those in flight") \
     C(http_requests, "HTTP requests, public and backend") \
     C(http_bad_requests, "HTTP requests that broke the protocol") \
     C(handshake_timeouts, "connections on which no request was completed in limits.handshake_timeout, idle ones that were kept alive among them") \

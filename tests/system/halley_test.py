@@ -15,7 +15,8 @@ A test is a function whose name is a sentence; it gets the server that all tests
 
 Nothing here sleeps: every wait is for an event, and bounded by PATIENCE_S, which is generous, since a test that passes
 never needs it. TEST_SHORT (or HALLEY_TEST_SHORT) asks for a tenth of the load; HALLEY_TEST_SLOW is a factor for PATIENCE_S,
-5 if the program was built with a sanitizer."""
+5 if the program was built with a sanitizer. With HALLEY_TEST_TLS all public connections speak TLS: whatever is tested has
+to be the same then."""
 
 import base64
 import collections
@@ -38,9 +39,12 @@ import threading
 import time
 import traceback
 
+import halley_tls
+
 HALLEYD = os.path.abspath(os.environ.get("HALLEYD", "build/halleyd"))
 HALLEY = os.path.abspath(os.environ.get("HALLEY", "build/halley"))
 OUTPUT = pathlib.Path(os.environ.get("TEST_OUTPUT", "test-output")).resolve() # logs of the servers
+TLS = bool(os.environ.get("HALLEY_TEST_TLS"))
 SHORT = bool(os.environ.get("TEST_SHORT") or os.environ.get("HALLEY_TEST_SHORT"))
 
 
@@ -108,7 +112,8 @@ class Server:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="halley-")) # short: the path of a Unix socket is to be
         self.socket = str(self.dir / "backend.sock")
         self.config_path = self.dir / "halley.conf"
-        listeners = f'listen "127.0.0.1:0" {{ }}\nbackend "{self.socket}" {{ mode = 0600 }}\n' if listen else ""
+        tls = halley_tls.section() if TLS else ""
+        listeners = f'listen "127.0.0.1:0" {{ {tls} }}\nbackend "{self.socket}" {{ mode = 0600 }}\n' if listen else ""
         self.config_path.write_text(listeners + config.replace("{dir}", str(self.dir)))
         self.args, self.env, self.files = list(args), env, files
         self.may_log_errors = may_log_errors
@@ -250,7 +255,10 @@ class Server:
     # -- clients
 
     def public(self, **options):
-        return Stream.tcp("127.0.0.1", self.port, **options)
+        stream = Stream.tcp("127.0.0.1", self.port, **options)
+        if TLS:
+            stream.sock = halley_tls.TlsSocket(stream.sock)
+        return stream
 
     def backend(self):
         return Stream.unix(self.socket)
@@ -684,6 +692,8 @@ class Swarm:
 
     def _begin(self, name, topics):
         sock = socket.create_connection(("127.0.0.1", self.server.port), PATIENCE_S)
+        if TLS:
+            sock = halley_tls.TlsSocket(sock)
         sock.sendall(handshake("/ws?" + "&".join("topic=" + quote(t) for t in topics)))
         sock.setblocking(False)
         c = self.Client(sock, name)
