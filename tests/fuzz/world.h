@@ -157,9 +157,9 @@ static int world_connect(enum world_door door, const struct backend_keys *keys)
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
     peers = (struct backend_peers){ .keys = door == WORLD_STRANGER ? keys : NULL, .is_tcp = door == WORLD_STRANGER };
     if (door == WORLD_PUBLIC || door == WORLD_PROXIED)
-        public_door_accept(&world.reactor, fds[0], &from, door == WORLD_PROXIED);
+        public_door_accept(&world.reactor, fds[0], &from, door == WORLD_PROXIED, NULL);
     else
-        backend_door_accept(&world.reactor, fds[0], &peers);
+        backend_door_accept(&world.reactor, fds[0], &peers, NULL);
     return fds[1];
 }
 
