@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/claim_times.h"
 #include "auth/jwt_text.h"
 #include "base/slice.h"
 
@@ -217,46 +218,6 @@ static enum jwt_error check_signature(const struct jwt *j, const struct header *
 
 /* ---- the claims */
 
-/* A NumericDate (RFC 7519 2). Before 1970 counts as 1970. False for what is none: beyond the year 9999 it is in
- * milliseconds, most likely, and would make a token that never expires. */
-static bool take_time(const json_t *claims, const char *name, bool *ret_is_there, uint64_t *ret_ms)
-{
-    const json_t *value = json_object_get(claims, name);
-    const double last_s = 253402300799;
-    *ret_is_there = value != NULL;
-    *ret_ms = 0;
-    if (value == NULL)
-        return true;
-    if (!json_is_number(value) || json_number_value(value) > last_s)
-        return false;
-    if (json_number_value(value) > 0)
-        *ret_ms = json_is_integer(value) ? (uint64_t)json_integer_value(value) * 1000
-                                         : (uint64_t)(json_real_value(value) * 1000);
-    return true;
-}
-
-static enum jwt_error check_times(const struct jwt *j, const json_t *claims, uint64_t now_ms, uint64_t *ret_expires_ms,
-                                  uint64_t *ret_issued_ms)
-{
-    bool has_exp, has_nbf, has_iat;
-    uint64_t exp_ms, nbf_ms, iat_ms;
-    if (!take_time(claims, "exp", &has_exp, &exp_ms))
-        return JWT_EXP;
-    if (!take_time(claims, "nbf", &has_nbf, &nbf_ms))
-        return JWT_NBF;
-    if (!take_time(claims, "iat", &has_iat, &iat_ms))
-        return JWT_IAT;
-    if (has_exp && now_ms >= exp_ms + j->leeway_ms)
-        return JWT_EXPIRED;
-    if (has_nbf && now_ms + j->leeway_ms < nbf_ms)
-        return JWT_NOT_YET;
-    if (has_iat && now_ms + j->leeway_ms < iat_ms)
-        return JWT_FUTURE;
-    *ret_expires_ms = has_exp ? exp_ms + j->leeway_ms : 0;
-    *ret_issued_ms = iat_ms;
-    return JWT_OK;
-}
-
 static bool is_one_of(const json_t *string, char *const *texts, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -296,13 +257,13 @@ static enum jwt_error check_audience(const struct jwt *j, const json_t *aud)
 
 static enum jwt_error check_claims(const struct jwt *j, const json_t *claims, uint64_t now_ms, struct token **ret_token)
 {
-    uint64_t expires_ms, issued_ms;
-    enum jwt_error e = check_times(j, claims, now_ms, &expires_ms, &issued_ms);
+    struct claim_times times;
+    enum jwt_error e = claim_times_check(claims, j->leeway_ms, now_ms, &times);
     if (e == JWT_OK)
         e = check_issuer(j, json_object_get(claims, "iss"));
     if (e == JWT_OK)
         e = check_audience(j, json_object_get(claims, "aud"));
-    return e == JWT_OK ? token_new(claims, expires_ms, issued_ms, ret_token) : e;
+    return e == JWT_OK ? token_new(claims, times.expires_ms, times.issued_ms, ret_token) : e;
 }
 
 /* ---- the whole */

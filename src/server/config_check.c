@@ -10,6 +10,7 @@
 
 #include "auth/addresses.h"
 #include "auth/backend_key.h"
+#include "auth/callback_url.h"
 #include "core/topic_name.h"
 #include "net/tls_context.h"
 
@@ -251,6 +252,18 @@ static int backends_check(struct config_loader *l)
     return 0;
 }
 
+/* --- who clients are --- */
+
+static int callback_check(struct config_loader *l)
+{
+    struct callback_url url;
+    char error[512];
+    at_setting(l, CONFIG_ID_auth_callback);
+    if (l->c->auth_callback[0] != '\0' && callback_url_parse(l->c->auth_callback, &url, error, sizeof error) < 0)
+        return config_fail(l, "auth.callback: '%s' is no address of an application: %s", CONFIG_QUOTE(l->c->auth_callback), error);
+    return 0;
+}
+
 /* --- rules --- */
 
 #define SUB "{sub}"
@@ -313,8 +326,8 @@ static void rule_check(struct config_loader *l, size_t i)
     if (r->history == 0 && (r->on_slow == RULE_DROP_OLDEST || r->on_slow == RULE_CONFLATE))
         config_warn(l, "topics \"%s\": on_slow gives a slow client the newest messages from history, and there is none. Set history.", pattern);
     bool asks_token = r->subscribe == RULE_TOKEN || r->publish == RULE_TOKEN;
-    if (asks_token && l->c->jwt_key_file[0] == '\0' && l->c->jwks_file[0] == '\0')
-        config_warn(l, "topics \"%s\": no token can be checked without auth { jwt_key_file } or { jwks_file }, so what 'token' allows is open to nobody.",
+    if (asks_token && l->c->jwt_key_file[0] == '\0' && l->c->jwks_file[0] == '\0' && l->c->auth_callback[0] == '\0')
+        config_warn(l, "topics \"%s\": no token can be checked without auth { jwt_key_file } or { jwks_file }, and nobody is asked without auth { callback }, so what 'token' allows is open to nobody.",
                     pattern);
     if (r->join_leave && !r->presence)
         config_warn(l, "topics \"%s\": join_leave has no effect without presence. Set presence = true.", pattern);
@@ -367,6 +380,8 @@ int config_check(struct config_loader *l)
         r = listens_tls_check(l);
     if (r == 0)
         r = backends_check(l);
+    if (r == 0)
+        r = callback_check(l);
     if (r == 0)
         r = rules_check(l);
     if (r == 0)

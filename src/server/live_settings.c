@@ -57,6 +57,33 @@ static int make_trusted_proxies(struct live_settings *l, const struct config *c)
     return r;
 }
 
+/* Where the application is, if there is one to ask. Says itself what is wrong. */
+static int make_callback(struct live_settings *l, const struct config *c)
+{
+    char error[512] = "";
+    if (c->auth_callback[0] == '\0')
+        return 0;
+    int r = callback_url_parse(c->auth_callback, &l->callback, error, sizeof error);
+    if (r == 0)
+        r = callback_url_resolve(&l->callback, error, sizeof error);
+    if (r < 0)
+        log_error("auth", "auth.callback: %s", error);
+    return r;
+}
+
+static struct callback_settings callback_settings_of(const struct live_settings *l, const struct config *c, unsigned reactors)
+{
+    return (struct callback_settings){
+        .url = c->auth_callback[0] == '\0' ? NULL : &l->callback,
+        .timeout_ms = c->callback_timeout_ms,
+        .leeway_ms = c->jwt_leeway_ms,
+        .connections = c->callback_connections,
+        .queue = c->callback_queue,
+        .cache_bytes = c->callback_cache / reactors,
+        .breaker = { .failures = (uint32_t)c->callback_failures, .pause_ms = c->callback_pause_ms },
+    };
+}
+
 static void fill(struct live_settings *l, const struct config *c, unsigned reactors)
 {
     l->settings = (struct settings){
@@ -85,6 +112,7 @@ static void fill(struct live_settings *l, const struct config *c, unsigned react
                           .body = c->max_backend_command },
         .jwt = l->jwt,
         .auth_cookie = { c->auth_cookie, strlen(c->auth_cookie) },
+        .callback = callback_settings_of(l, c, reactors),
         .expiry_notice_ms = c->expiry_notice_ms,
         .origins = l->origins,
         .origin_count = c->origin_count,
@@ -109,6 +137,8 @@ int live_settings_new(const struct config *c, unsigned reactors, struct live_set
         l->echo_paths = slices_of(c->echo_paths, c->echo_count);
         r = l->origins == NULL || l->echo_paths == NULL ? -ENOMEM : make_jwt(l, c);
     }
+    if (r == 0)
+        r = make_callback(l, c);
     if (r == 0)
         r = make_trusted_proxies(l, c);
     if (r == -ENOMEM)

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "auth/callback_url.h"
 #include "server/config.h"
 #include "transport/settings.h"
 
@@ -15,6 +16,7 @@ struct live_settings {
     struct slice *echo_paths;
     struct addresses *trusted_proxies;
     struct jwt *jwt;
+    struct callback_url callback;
 };
 
 /* Read what the config names (keys) and make the settings, with one reference; the config is borrowed and must outlive them. Returns 0, or a negative

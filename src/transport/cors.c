@@ -12,7 +12,7 @@
 /* Lets the browser send its cookies and hand the answer on (Fetch 3.2.3). Never for those who are let in without a name. */
 static const char *credentials(const struct settings *set, struct slice origin)
 {
-    bool is_meant = set->auth_cookie.len > 0 && origin_is_named(origin, set->origins, set->origin_count);
+    bool is_meant = (set->auth_cookie.len > 0 || set->callback.url != NULL) && origin_is_named(origin, set->origins, set->origin_count);
     return is_meant ? "Access-Control-Allow-Credentials: true\r\n" : "";
 }
 

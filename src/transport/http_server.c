@@ -44,6 +44,7 @@ struct http_client {
     bool is_head;
     bool in_process; /* http_process() is on the stack: it goes on by itself */
     bool is_waiting; /* http_wait(): its answer waits for something, and the connection is read on */
+    bool is_put_off; /* http_put_off(): the request is still needed */
     bool has_eof;    /* the client has finished sending: what it asked is answered, then the connection ends */
 };
 
@@ -144,6 +145,15 @@ static bool http_may_process(const struct http_client *h)
     return h->state == HTTP_READING && !h->conn->closed && !h->conn->finishing && (h->conn->paused & ~CONN_PAUSE_EOF) == 0;
 }
 
+/* A client that has finished sending, and has its answers. */
+static void http_end_if_done(struct http_client *h)
+{
+    if (!h->has_eof || !http_may_process(h))
+        return;
+    conn_end(h->conn, HTTP_EOF_LINGER_MS);
+    conn_pause(h->conn, CONN_PAUSE_EOF);
+}
+
 /* Go on with the input that waits, if nothing forbids it any more. The client may be gone after it. */
 static void http_go_on(struct http_client *h)
 {
@@ -155,10 +165,8 @@ static void http_go_on(struct http_client *h)
     if (rest.len > 0)
         http_process(h, rest.data, rest.len); /* keeps what it does not use in a new h->rest */
     buf_done(&rest);
-    if (c->ops == &http_conn_ops && h->has_eof && http_may_process(h)) {
-        conn_end(c, HTTP_EOF_LINGER_MS);
-        conn_pause(c, CONN_PAUSE_EOF);
-    }
+    if (c->ops == &http_conn_ops)
+        http_end_if_done(h);
 }
 
 void http_reply(struct http_client *h, unsigned status, const char *content_type, const void *body, size_t body_len,
@@ -235,6 +243,23 @@ bool http_wait(struct http_client *h, uint64_t ms)
     return true;
 }
 
+void http_put_off(struct http_client *h)
+{
+    assert(h->ticket != NULL && h->ticket->ops != NULL && h->in_process);
+    h->is_waiting = h->is_put_off = true;
+}
+
+const struct http1_request *http_request_put_off(const struct http_client *h)
+{
+    assert(h->is_put_off);
+    return http1_parser_request(h->parser);
+}
+
+bool http_has_eof(const struct http_client *h)
+{
+    return h->has_eof;
+}
+
 void http_upgrade(struct http_client *h)
 {
     http_enter(h, HTTP_UPGRADED);
@@ -290,11 +315,13 @@ static void http_hurry(struct http_client *h)
 
 static void http_read_ahead(struct http_client *h)
 {
-    http1_parser_next(h->parser); /* nobody needs the request any more */
+    if (!h->is_put_off)
+        http1_parser_next(h->parser); /* nobody needs the request any more */
     if (h->rest.len < HTTP_READ_AHEAD_BYTES)
         return;
     conn_pause(h->conn, CONN_PAUSE_BUSY);
-    http_hurry(h);
+    if (!h->is_put_off)
+        http_hurry(h);
 }
 
 static void http_process(struct http_client *h, uint8_t *data, size_t len)
@@ -332,6 +359,22 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
         else if (h->state == HTTP_ANSWERING)
             conn_pause(c, CONN_PAUSE_BUSY);
     }
+}
+
+void http_take_up(struct http_client *h, void (*run)(struct http_client *h, const struct http1_request *rq, void *ctx), void *ctx)
+{
+    struct conn *c = h->conn;
+    struct buf rest = h->rest;
+    h->rest = (struct buf){ 0 };
+    assert(h->is_put_off && h->ticket == NULL);
+    h->is_put_off = false;
+    conn_set_timer(c, 0);
+    h->in_process = true;
+    run(h, http1_parser_request(h->parser), ctx);
+    http_process(h, rest.data, rest.len);
+    buf_done(&rest);
+    if (c->ops == &http_conn_ops)
+        http_end_if_done(h);
 }
 
 static void on_read(struct conn *c, uint8_t *data, size_t len)

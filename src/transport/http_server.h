@@ -14,6 +14,9 @@
 struct http_client;
 struct token;
 
+/* What is to be done with a request. */
+typedef void (*http_run_fn)(struct http_client *h, const struct http1_request *rq);
+
 struct http_door {
     /* Answer the request with http_reply(), now or later (rq is borrowed for the call), or take the connection over with http_upgrade(). */
     void (*on_request)(struct http_client *h, const struct http1_request *rq);
@@ -71,6 +74,16 @@ struct http_ticket_ops {
  * in a hurry, which serves either. So is one that sends much more than a request. Returns false if there is no time to wait: answer now. The request's
  * memory goes when on_request() has returned. */
 bool http_wait(struct http_client *h, uint64_t ms);
+
+/* Put the current request off until something is known that it hangs on: within on_request(), after http_ticket_make() and with the ticket's ops set, of which
+ * describe and kick may be NULL. The request keeps its memory. The connection is read on as with http_wait(); but on_hurry() says only that something has
+ * happened: the client has finished sending (http_has_eof()), its timer is up (conn_set_timer()), or the server stops. */
+void http_put_off(struct http_client *h);
+/* The request that was put off; borrowed until it is taken up. */
+const struct http1_request *http_request_put_off(const struct http_client *h);
+/* Go on with it, after http_ticket_take(): run() does what on_request() may do. The client may have gone when this returns. */
+void http_take_up(struct http_client *h, void (*run)(struct http_client *h, const struct http1_request *rq, void *ctx), void *ctx);
+bool http_has_eof(const struct http_client *h); /* the client has finished sending */
 
 /* It has published: do not read it while the hub is congested. */
 void http_pause_publisher(struct http_client *h);

@@ -1,6 +1,8 @@
 #include "transport/identify.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -9,6 +11,7 @@
 #include "auth/revocation.h"
 #include "base/log.h"
 #include "base/slice.h"
+#include "transport/auth_callback.h"
 #include "transport/cors.h"
 #include "transport/http_publish.h"
 #include "transport/query.h"
@@ -67,41 +70,51 @@ static bool may_use_cookies(const struct http1_request *rq, const struct setting
 
 /* ---- what it is worth */
 
+/* extra: header lines, each with CRLF. These doors answer a POST in JSON. Returns false. */
+static bool refuse_with(struct http_client *h, const struct http1_request *rq, struct slice origin, unsigned status, const char *lines, const char *text)
+{
+    const char *code = status == 401 ? "unauthorized" : status == 403 ? "forbidden" : "unavailable";
+    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128];
+    snprintf(extra, sizeof extra, "%sCache-Control: no-store\r\n%s", lines, cors_headers(cors, http_reactor(h)->settings, origin));
+    if (rq->method == HTTP1_POST)
+        http_publish_error(h, status, code, text, extra);
+    else
+        http_reply_text(h, status, extra, "%s", text);
+    return false;
+}
+
 static bool refuse(struct http_client *h, const struct http1_request *rq, struct slice origin, enum jwt_error error)
 {
     static struct log_gate gate;
     const bool is_ours = error == JWT_NO_MEMORY;
-    char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128], text[256];
+    char text[256];
     stat_add(&http_reactor(h)->stats.tokens_refused, 1);
     log_limited(&gate, LOG_LEVEL_INFO, "token_refused", "why=%s %s", jwt_error_name(error), jwt_error_operator(error));
-    snprintf(extra, sizeof extra, "%sCache-Control: no-store\r\n%s", is_ours ? "" : "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n",
-             cors_headers(cors, http_reactor(h)->settings, origin));
     snprintf(text, sizeof text, "This is refused: %s.", jwt_error_text(error));
-    if (rq->method == HTTP1_POST) /* these doors answer in JSON */
-        http_publish_error(h, is_ours ? 503 : 401, is_ours ? "unavailable" : "unauthorized", text, extra);
-    else
-        http_reply_text(h, is_ours ? 503 : 401, extra, "%s", text);
-    return false;
+    return refuse_with(h, rq, origin, is_ours ? 503 : 401, is_ours ? "" : "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n", text);
 }
 
-bool identify(struct http_client *h, const struct http1_request *rq, struct slice origin)
+/* ---- by a token */
+
+/* The token that the request carries; len 0: none. */
+static enum jwt_error find_token(const struct http1_request *rq, const struct settings *set, struct slice origin, char **ret_memory, struct slice *ret)
+{
+    struct query_field field = { .key = "token" };
+    *ret = bearer(rq);
+    if (ret->len > 0)
+        return JWT_OK;
+    if (query_read(rq, &field, 1, ret_memory) == -ENOMEM)
+        return JWT_NO_MEMORY;
+    *ret = field.value; /* a broken query is its door's to refuse */
+    if (ret->len == 0 && may_use_cookies(rq, set, origin))
+        *ret = cookie(rq, set->auth_cookie);
+    return JWT_OK;
+}
+
+static bool take_token(struct http_client *h, const struct http1_request *rq, struct slice origin, struct slice text)
 {
     struct reactor *r = http_reactor(h);
-    struct query_field field = { .key = "token" };
-    HLY_CLEANUP(query_freep) char *memory = NULL;
     struct token *token;
-    if (r->settings->jwt == NULL)
-        return true;
-    struct slice text = bearer(rq);
-    if (text.len == 0) {
-        if (query_read(rq, &field, 1, &memory) == -ENOMEM)
-            return refuse(h, rq, origin, JWT_NO_MEMORY);
-        text = field.value; /* a broken query is its door's to refuse */
-    }
-    if (text.len == 0 && may_use_cookies(rq, r->settings, origin))
-        text = cookie(rq, r->settings->auth_cookie);
-    if (text.len == 0)
-        return true;
     enum jwt_error error = jwt_verify(r->settings->jwt, text, r->loop.wall_ms, &token);
     if (error == JWT_OK && revocations_has(r->server->revocations, token, r->loop.wall_ms)) {
         token_unref(token);
@@ -111,4 +124,53 @@ bool identify(struct http_client *h, const struct http1_request *rq, struct slic
         return refuse(h, rq, origin, error);
     http_set_token(h, token);
     return true;
+}
+
+/* ---- by asking the application */
+
+static bool take_verdict(struct http_client *h, const struct http1_request *rq, struct slice origin, const struct auth_verdict *v)
+{
+    struct reactor *r = http_reactor(h);
+    char lines[64] = "";
+    if (v->status == 200 && v->token != NULL && revocations_has(r->server->revocations, v->token, r->loop.wall_ms))
+        return refuse(h, rq, origin, JWT_REVOKED);
+    if (v->status == 200) {
+        http_set_token(h, v->token == NULL ? NULL : token_ref(v->token));
+        return true;
+    }
+    if (v->status == 401) /* RFC 9110 15.5.2 wants one */
+        snprintf(lines, sizeof lines, "WWW-Authenticate: Bearer\r\n");
+    else if (v->status == 503)
+        snprintf(lines, sizeof lines, "Retry-After: %" PRIu32 "\r\n", v->retry_s);
+    return refuse_with(h, rq, origin, v->status, lines, v->why);
+}
+
+static void on_verdict(struct http_client *h, const struct http1_request *rq, const struct auth_verdict *v, http_run_fn then)
+{
+    if (take_verdict(h, rq, http1_header_get(rq, "Origin"), v))
+        then(h, rq);
+}
+
+static bool ask(struct http_client *h, const struct http1_request *rq, struct slice origin, enum identify_how how, http_run_fn then)
+{
+    struct auth_verdict v;
+    struct auth_question question = { .is_strange = !may_use_cookies(rq, http_reactor(h)->settings, origin),
+                                      .is_for_stream = how == IDENTIFY_STREAM,
+                                      .on_verdict = on_verdict,
+                                      .then = then };
+    return auth_callback_ask(h, rq, &question, &v) && take_verdict(h, rq, origin, &v);
+}
+
+/* ---- the whole */
+
+bool identify(struct http_client *h, const struct http1_request *rq, struct slice origin, enum identify_how how, http_run_fn then)
+{
+    const struct settings *set = http_reactor(h)->settings;
+    HLY_CLEANUP(query_freep) char *memory = NULL;
+    struct slice text = { 0 };
+    if (set->jwt != NULL && find_token(rq, set, origin, &memory, &text) != JWT_OK)
+        return refuse(h, rq, origin, JWT_NO_MEMORY);
+    if (text.len > 0)
+        return take_token(h, rq, origin, text);
+    return set->callback.url == NULL || how == IDENTIFY_TOKEN || ask(h, rq, origin, how, then);
 }

@@ -10,6 +10,7 @@
 #include "auth/token.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/slice.h"
 #include "net/conn.h"
 
 #define FORWARDED_HEADERS_MAX 100 /* as many as a request may have */
@@ -229,6 +230,19 @@ const struct address *peer_behind_proxy(const struct conn *c)
     if (p == NULL)
         return NULL;
     return p->is_forwarded ? &p->forwarded : p->proxied.kind != ADDRESS_NONE ? &p->proxied : NULL;
+}
+
+struct address peer_address(const struct conn *c)
+{
+    const struct address *behind = peer_behind_proxy(c);
+    return behind != NULL ? *behind : connected_from(c);
+}
+
+const char *peer_scheme(struct reactor *r, struct conn *c, const struct http1_request *rq)
+{
+    struct address from = connected_from(c);
+    bool is_said = addresses_match(r->settings->trusted_proxies, &from);
+    return is_said && slice_equals_nocase(http1_header_get(rq, "X-Forwarded-Proto"), "https") ? "https" : "http";
 }
 
 /* ---- what it may publish */

@@ -43,6 +43,12 @@ void peer_done(struct reactor *r, struct conn *c);
 /* Who is behind the proxy that the connection came through; NULL: it came by itself. */
 const struct address *peer_behind_proxy(const struct conn *c);
 
+/* The client's address, as far as it is known: behind a proxy that is trusted, the one that it says. */
+struct address peer_address(const struct conn *c);
+
+/* How the client came: "https" or "http"; of a trusted proxy X-Forwarded-Proto says so. */
+const char *peer_scheme(struct reactor *r, struct conn *c, const struct http1_request *rq);
+
 /* ---- what it may publish (limits.publish_rate, limits.publish_bytes) */
 
 /* Take one message off it. False: not now, and *ret_retry_ms is when. */

@@ -116,17 +116,6 @@ static bool user_passes(struct http_client *h, const struct http1_request *rq, s
 
 enum ws_kind { WS_KIND_ECHO, WS_KIND_BARE, WS_KIND_TOPICS };
 
-static void websocket(struct http_client *h, const struct http1_request *rq, enum ws_kind kind)
-{
-    if (!handshake_passes(h, rq) || !origin_passes(h, rq))
-        return;
-    if (kind == WS_KIND_ECHO)
-        echo_open(h, rq);
-    else if (identify(h, rq, http1_header_get(rq, "Origin")) && user_passes(h, rq, http1_header_get(rq, "Origin")) &&
-             ws_query_passes(h, rq, http1_header_get(rq, "Origin")))
-        ws_subscriber_open(h, rq, kind == WS_KIND_BARE);
-}
-
 static bool is_echo_path(const struct reactor *r, struct slice path)
 {
     for (size_t i = 0; i < r->settings->echo_count; i++)
@@ -142,6 +131,25 @@ static bool is_websocket(const struct reactor *r, const struct http1_request *rq
         return false;
     *ret = is_echo_path(r, rq->path) ? WS_KIND_ECHO : slice_equals(rq->path, "/ws") ? WS_KIND_TOPICS : WS_KIND_BARE;
     return *ret != WS_KIND_BARE || slice_equals(rq->path, "/"); /* new WebSocket('ws://host:port'), as the oldest pages do */
+}
+
+/* Who asks is known. */
+static void open_websocket(struct http_client *h, const struct http1_request *rq)
+{
+    struct slice origin = http1_header_get(rq, "Origin");
+    enum ws_kind kind;
+    if (is_websocket(http_reactor(h), rq, &kind) && user_passes(h, rq, origin) && ws_query_passes(h, rq, origin))
+        ws_subscriber_open(h, rq, kind == WS_KIND_BARE);
+}
+
+static void websocket(struct http_client *h, const struct http1_request *rq, enum ws_kind kind)
+{
+    if (!handshake_passes(h, rq) || !origin_passes(h, rq))
+        return;
+    if (kind == WS_KIND_ECHO)
+        echo_open(h, rq);
+    else if (identify(h, rq, http1_header_get(rq, "Origin"), IDENTIFY_STREAM, open_websocket))
+        open_websocket(h, rq);
 }
 
 static void not_a_page(struct http_client *h, const struct http1_request *rq, struct slice origin)
@@ -247,19 +255,20 @@ static const struct route {
     enum http1_method method; /* GET takes HEAD as well; OPTIONS is answered for each */
     bool is_guarded;          /* pages of foreign origins are refused, and allowed ones may read the answer */
     void (*run)(struct http_client *h, const struct http1_request *rq, struct slice origin);
+    enum identify_how how;    /* of those that are guarded */
 } routes[] = {
-    { "/ws", HTTP1_GET, false, not_a_page },
-    { "/sse", HTTP1_GET, true, event_stream },
-    { "/poll", HTTP1_GET, true, poll_open },
-    { "/stream", HTTP1_GET, true, stream },
-    { "/publish", HTTP1_POST, true, publish_door },
-    { "/command", HTTP1_POST, true, command_door },
-    { "/halley.js", HTTP1_GET, false, halley_js },
-    { "/halley.classic.js", HTTP1_GET, false, halley_classic_js },
-    { "/halley-share.js", HTTP1_GET, false, halley_share_js },
-    { "/halley.d.ts", HTTP1_GET, false, halley_d_ts },
-    { "/healthz", HTTP1_GET, false, healthz },
-    { "/", HTTP1_GET, false, root },
+    { "/ws", HTTP1_GET, false, not_a_page, 0 },
+    { "/sse", HTTP1_GET, true, event_stream, IDENTIFY_STREAM },
+    { "/poll", HTTP1_GET, true, poll_open, IDENTIFY_REQUEST },
+    { "/stream", HTTP1_GET, true, stream, IDENTIFY_STREAM },
+    { "/publish", HTTP1_POST, true, publish_door, IDENTIFY_REQUEST },
+    { "/command", HTTP1_POST, true, command_door, IDENTIFY_TOKEN }, /* whoever knows a connection's id speaks for it */
+    { "/halley.js", HTTP1_GET, false, halley_js, 0 },
+    { "/halley.classic.js", HTTP1_GET, false, halley_classic_js, 0 },
+    { "/halley-share.js", HTTP1_GET, false, halley_share_js, 0 },
+    { "/halley.d.ts", HTTP1_GET, false, halley_d_ts, 0 },
+    { "/healthz", HTTP1_GET, false, healthz, 0 },
+    { "/", HTTP1_GET, false, root, 0 },
 };
 
 static const struct route *find_route(const struct reactor *r, struct slice path)
@@ -268,6 +277,15 @@ static const struct route *find_route(const struct reactor *r, struct slice path
         if (slice_equals(path, routes[i].path))
             return &routes[i];
     return is_echo_path(r, path) ? find_route(r, SLICE_LIT("/ws")) : NULL; /* as a page it is no other than that */
+}
+
+/* Who asks is known. */
+static void run_guarded(struct http_client *h, const struct http1_request *rq)
+{
+    const struct route *route = find_route(http_reactor(h), rq->path);
+    struct slice origin = http1_header_get(rq, "Origin");
+    if (route != NULL && user_passes(h, rq, origin))
+        route->run(h, rq, origin);
 }
 
 static void run_route(struct http_client *h, const struct http1_request *rq, const struct route *route)
@@ -285,8 +303,10 @@ static void run_route(struct http_client *h, const struct http1_request *rq, con
         http_reply(h, 204, NULL, NULL, 0, extra);
     else if (rq->method != route->method && (rq->method != HTTP1_HEAD || is_post))
         http_reply_text(h, 405, extra, "This address takes %s.", is_post ? "POST" : "GET");
-    else if (!route->is_guarded || (identify(h, rq, origin) && user_passes(h, rq, origin)))
+    else if (!route->is_guarded)
         route->run(h, rq, origin);
+    else if (identify(h, rq, origin, route->how, run_guarded))
+        run_guarded(h, rq);
 }
 
 static void on_request(struct http_client *h, const struct http1_request *rq)

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "core/reading.h"
+#include "transport/auth_callback.h"
 #include "transport/encoders.h"
 #include "transport/membership.h"
 #include "transport/resp_client.h"
@@ -92,6 +93,7 @@ void reactor_done(struct reactor *r)
 {
     resp_slots_free_spare(r);
     fanout_free(r->fanout);
+    auth_callback_free(r->auth_callback);
     map_done(&r->sessions);
     sub_table_done(&r->table);
     rules_unref(r->rules);

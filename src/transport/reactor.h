@@ -12,6 +12,7 @@
 #include "transport/settings.h"
 #include "transport/stats.h"
 
+struct auth_callback;
 struct count_table;
 struct presence;
 struct reactor;
@@ -60,6 +61,7 @@ struct reactor {
     size_t stranger_count;
     struct list spare_slots;  /* RESP replies to come: kept for the next ones */
     unsigned spare_slot_count;
+    struct auth_callback *auth_callback; /* NULL until somebody is asked about */
     uint64_t random;          /* state of reactor_random() */
 };
 

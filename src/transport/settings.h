@@ -7,12 +7,24 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "auth/breaker.h"
 #include "auth/publish_rate.h"
 #include "base/base.h"
 #include "proto/http1.h"
 
 struct addresses;
+struct callback_url;
 struct jwt;
+
+struct callback_settings { /* asking the application who a client is; of each reactor */
+    const struct callback_url *url; /* NULL: nobody is asked */
+    uint64_t timeout_ms;
+    uint64_t leeway_ms;
+    size_t connections;
+    size_t queue;          /* requests that wait for one */
+    size_t cache_bytes;
+    struct breaker_limits breaker;
+};
 
 struct settings {
     const char *version;
@@ -37,6 +49,7 @@ struct settings {
     struct http1_limits backend_http;
     struct jwt *jwt;             /* what tokens are checked with; NULL: none is looked at */
     struct slice auth_cookie;    /* the name of the cookie that carries one; len 0: none */
+    struct callback_settings callback;
     uint64_t expiry_notice_ms;
     const struct slice *origins;
     size_t origin_count;

@@ -43,6 +43,17 @@
     C(handshakes_bad_topic, "subscribers refused with 400 or 503: no or a bad topic, too many, a bad cursor or query, out of memory") \
     C(handshakes_forbidden, "subscribers refused with 403: a topic that the rules refuse") \
     C(tokens_refused, "requests refused with 401, and halley.v1 connections whose new token was refused") \
+    C(auth_callback_requests, "requests that the application was asked about (auth.callback)") \
+    C(auth_callback_refused, "of them, those that it refused with 401 or 403") \
+    C(auth_callback_failed, "requests refused with 503 because the application gave no usable answer") \
+    C(auth_callback_timeouts, "of them, those that it did not answer in auth.callback_timeout") \
+    C(auth_callback_cached, "requests for which an answer was kept") \
+    C(auth_callback_full, "requests refused with 503 because too many waited for the application (auth.callback_queue), or too long") \
+    C(auth_callback_broken, "requests refused with 503 at once because the application had failed too often (auth.callback_failures)") \
+    C(auth_callback_opened, "times that it had failed so often") \
+    G(auth_callback_open, "reactors that refuse at once now for that reason") \
+    G(auth_callback_waiting, "requests that wait for the application now") \
+    G(auth_callback_connections, "connections to the application now") \
     C(delivered, "messages handed to subscribers") \
     C(replayed, "of them, those read from history, by subscribers who came back or fell behind") \
     C(v1_commands, "halley.v1 commands, whatever brought them") \

@@ -997,7 +997,7 @@ START_TEST(every_scalar_can_come_from_the_environment_and_from_a_flag)
     if (item->kind != CONFIG_IS_OPTION && item->kind != CONFIG_IS_STRING)
         return;
     config_item_environment((enum config_id)_i, name, sizeof name);
-    snprintf(value, sizeof value, "root");
+    snprintf(value, sizeof value, "%s", _i == CONFIG_ID_auth_callback ? "unix:/run/app.sock:/who" : "root"); /* a user, a group, a file */
     if (item->kind == CONFIG_IS_OPTION)
         config_value_format(item, item->type < CONFIG_BOOL ? item->max : item->def, value, sizeof value);
     snprintf(variable, sizeof variable, "%s=%s", name, value);
