@@ -241,8 +241,10 @@ struct address peer_address(const struct conn *c)
 const char *peer_scheme(struct reactor *r, struct conn *c, const struct http1_request *rq)
 {
     struct address from = connected_from(c);
-    bool is_said = addresses_match(r->settings->trusted_proxies, &from);
-    return is_said && slice_equals_nocase(http1_header_get(rq, "X-Forwarded-Proto"), "https") ? "https" : "http";
+    struct slice said = http1_header_get(rq, "X-Forwarded-Proto");
+    if (said.ptr == NULL || !addresses_match(r->settings->trusted_proxies, &from))
+        return c->tls != NULL ? "https" : "http";
+    return slice_equals_nocase(said, "https") ? "https" : "http";
 }
 
 /* ---- what it may publish */
