@@ -12,6 +12,13 @@ static inline uint64_t clock_mono_ms(void) /* for timeouts and ages; unaffected 
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+static inline uint64_t clock_mono_us(void) /* for how long a piece of work takes */
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 static inline uint64_t clock_wall_ms(void) /* since 1970; for what people and other machines read */
 {
     struct timespec ts;

@@ -350,6 +350,8 @@ void conn_pause(struct conn *c, enum conn_pause why)
 void conn_resume(struct conn *c, enum conn_pause why)
 {
     c->paused &= (uint8_t)~why;
+    if (c->paused == CONN_PAUSE_TURN)
+        loop_again(c->loop);
     conn_watch(c);
     if (HLY_UNLIKELY(c->tls != NULL) && c->paused == 0 && !c->closed)
         tls_resume(c->tls);

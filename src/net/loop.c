@@ -81,6 +81,7 @@ static void loop_leave_on(struct loop *l)
 
 static void on_prepare(struct ev_loop *ev, ev_prepare *w, int events)
 {
+    (void)ev;
     (void)events;
     struct loop *l = w->data;
     bool more = loop_timers(l);
@@ -97,7 +98,7 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *w, int events)
     if (!list_is_empty(&l->dirty) || !list_is_empty(&l->closing))
         more = true;
     if (more)
-        ev_idle_start(ev, &l->busy);
+        loop_again(l);
 }
 
 int loop_init(struct loop *l)
@@ -183,6 +184,11 @@ bool loop_post(struct loop *l, struct loop_task *t)
     if (is_taken)
         loop_wake(l);
     return is_taken;
+}
+
+void loop_again(struct loop *l)
+{
+    ev_idle_start(l->ev, &l->busy);
 }
 
 void loop_wake(struct loop *l)

@@ -69,6 +69,7 @@ void loop_cut(struct loop *l, uint64_t max_bytes);
 /* Any thread: run the task on the loop's thread, soon. What is posted while the loop ends runs when no connection is left. Returns false after that: the
  * task is not run, and still the caller's. */
 bool loop_post(struct loop *l, struct loop_task *t);
+void loop_again(struct loop *l); /* own thread: there is more to do, so do not sleep before the next turn */
 void loop_wake(struct loop *l);                      /* any thread: make a turn */
 
 #endif

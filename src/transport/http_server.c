@@ -10,6 +10,7 @@
 #include "auth/token.h"
 #include "base/log.h"
 #include "transport/peer.h"
+#include "transport/unread.h"
 
 #define HTTP_LINGER_MS 2000
 #define HTTP_EOF_LINGER_MS 5000   /* for a client that has finished sending and still reads */
@@ -38,6 +39,7 @@ struct http_client {
     struct token *token;        /* of the current request */
     struct http_ticket *ticket; /* of an answer to come */
     struct buf rest;            /* input that came while a request was being answered, or while the connection is paused */
+    struct unread *unread;      /* set: the rest is handled in another turn */
     struct paused paused;       /* while the hub is congested */
     enum http_state state;
     bool keep_alive; /* after the current answer */
@@ -90,6 +92,7 @@ static void http_client_free(struct http_client *h)
 {
     struct http_ticket *t = h->ticket;
     list_remove(&h->paused.node);
+    unread_drop(&h->unread);
     if (t != NULL)
         t->client = NULL;
     token_unref(h->token);
@@ -327,8 +330,10 @@ static void http_read_ahead(struct http_client *h)
 static void http_process(struct http_client *h, uint8_t *data, size_t len)
 {
     struct conn *c = h->conn;
+    struct turn turn = turn_begin();
+    bool is_over = false;
     h->in_process = true;
-    while (len > 0 && http_may_process(h)) {
+    while (len > 0 && !is_over && http_may_process(h)) {
         size_t used;
         int r = http1_parse(h->parser, data, len, &used);
         if (r < 0) {
@@ -345,6 +350,7 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
             break;
         }
         http_request(h, false);
+        is_over = turn_is_over(&turn);
     }
     h->in_process = false;
     if (h->state == HTTP_UPGRADED) {
@@ -358,6 +364,8 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
             http_read_ahead(h);
         else if (h->state == HTTP_ANSWERING)
             conn_pause(c, CONN_PAUSE_BUSY);
+        else if (is_over && len > 0 && !c->closed && h->unread == NULL)
+            unread_keep(h->reactor, c, &h->unread, NULL, 0);
     }
 }
 
@@ -379,7 +387,10 @@ void http_take_up(struct http_client *h, void (*run)(struct http_client *h, cons
 
 static void on_read(struct conn *c, uint8_t *data, size_t len)
 {
-    http_process(c->owner, data, len);
+    if (len > 0)
+        http_process(c->owner, data, len);
+    else
+        http_go_on(c->owner); /* it is its turn again */
 }
 
 static void on_eof(struct conn *c)
@@ -395,7 +406,10 @@ static void on_drained(struct conn *c)
 {
     struct http_client *h = c->owner;
     conn_resume(c, CONN_PAUSE_REPLIES);
-    http_go_on(h);
+    if (h->rest.len == 0)
+        http_go_on(h);
+    else if (h->unread == NULL && http_may_process(h)) /* not here: answers that the kernel takes at once would go on without end */
+        unread_keep(h->reactor, c, &h->unread, NULL, 0);
 }
 
 static void on_resume(struct paused *p)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "core/cursor.h"
 #include "transport/resp_internal.h"
+#include "transport/unread.h"
 
 #define RESP_LINGER_MS 2000
 #define RESP_MAX_ARGS 1048576  /* as Redis */
@@ -250,14 +251,11 @@ static bool resp_is_paused(const struct resp_client *c)
     return c->conn->paused != 0 || c->streams != NULL;
 }
 
-/* Long answers stop the commands behind them; when the kernel has taken the answers at once, those go on here. */
+/* Long answers stop the commands behind them; when the kernel has taken the answers at once, those go on in another turn. */
 static void resp_run_rest(struct resp_client *c)
 {
-    size_t before = SIZE_MAX; /* a command that is not complete stays */
-    while (!resp_is_paused(c) && !c->closing && !c->conn->closed && c->in.len > 0 && c->in.len < before) {
-        before = c->in.len;
-        resp_process(c, NULL, 0);
-    }
+    if (c->has_more && !resp_is_paused(c) && !c->closing && !c->conn->closed)
+        unread_keep(c->reactor, c->conn, &c->unread, NULL, 0);
 }
 
 static void resp_go_on(struct resp_client *c)
@@ -326,8 +324,11 @@ static size_t resp_run(struct resp_client *c, const uint8_t *data, size_t len)
 {
     size_t at = 0, used;
     struct resp_command command;
+    struct turn turn = turn_begin();
+    c->has_more = true;
     while (at < len && !c->closing && !resp_is_paused(c) && !c->conn->closed) {
         int r = resp_parse(&c->parser, data + at, len - at, &used, &command);
+        c->has_more = r != 0;
         if (r == 0)
             break;
         if (r < 0) {
@@ -338,6 +339,8 @@ static size_t resp_run(struct resp_client *c, const uint8_t *data, size_t len)
         if (command.argc > 0)
             resp_command_run(c, &command);
         pause_if_replies_wait(c);
+        if (turn_is_over(&turn))
+            break;
     }
     return at;
 }
@@ -358,6 +361,7 @@ static void resp_process(struct resp_client *c, uint8_t *data, size_t len)
             conn_fail(c->conn, ENOMEM);
     }
     c->in_commands = false;
+    c->has_more = c->has_more && c->in.len > 0;
     if (c->in.len == 0)
         buf_done(&c->in);
     resp_settle(c);
@@ -392,6 +396,7 @@ static void on_end(struct conn *conn)
     struct resp_client *c = conn->owner;
     subscriber_done(&c->sub);
     list_remove(&c->paused.node);
+    unread_drop(&c->unread);
     if (c->streams != NULL)
         resp_streams_end(c);
     for (struct list *node; (node = list_pop(&c->slots)) != NULL;) {
@@ -431,5 +436,6 @@ int resp_client_start(struct backend_access *access, uint8_t *data, size_t len)
     conn->owner = c;
     conn->ops = &resp_conn_ops;
     resp_process(c, data, len);
+    resp_run_rest(c);
     return 0;
 }

@@ -17,6 +17,7 @@ struct resp_client {
     size_t slot_count;
     struct subscriber sub;
     struct paused paused;
+    struct unread *unread; /* set: the commands in `in` go on in another turn */
     uint64_t id;
     uint64_t commands;
     char *name; /* CLIENT SETNAME, or NULL */
@@ -24,6 +25,7 @@ struct resp_client {
     int proto;  /* 2 or 3 */
     bool star;  /* it subscribed to `*`, and is told `*` where its pattern is `**` */
     bool in_commands;    /* resp_process() is on the stack: replies are written when it ends */
+    bool has_more;       /* `in` has whole commands, perhaps: they were stopped */
     bool closing;        /* QUIT: nothing more is read */
 };
 

@@ -13,7 +13,7 @@ struct unread {
 void unread_keep(struct reactor *r, struct conn *c, struct unread **slot, const uint8_t *data, size_t len)
 {
     struct unread *u = calloc(1, sizeof *u);
-    if (u == NULL || buf_append(&u->rest, data, len) < 0) {
+    if (u == NULL || (len > 0 && buf_append(&u->rest, data, len) < 0)) {
         free(u);
         conn_fail(c, ENOMEM);
         return;
@@ -23,6 +23,7 @@ void unread_keep(struct reactor *r, struct conn *c, struct unread **slot, const 
     *slot = u;
     list_push(&r->unread, &u->node);
     conn_pause(c, CONN_PAUSE_TURN);
+    loop_again(&r->loop);
 }
 
 void unread_drop(struct unread **slot)
@@ -49,7 +50,7 @@ static void hand_on(struct unread *u)
 
 static bool is_ready(const struct unread *u)
 {
-    return !u->conn->closed && u->conn->paused == CONN_PAUSE_TURN;
+    return !u->conn->closed && !u->conn->finishing && (u->conn->paused & ~CONN_PAUSE_EOF) == CONN_PAUSE_TURN;
 }
 
 bool unread_run(struct reactor *r)

@@ -177,7 +177,8 @@ static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_
 static void on_read(struct conn *c, uint8_t *data, size_t len)
 {
     struct ws_conn *ws = c->owner;
-    for (int n = 1; !c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING); n++) {
+    struct turn turn = turn_begin();
+    while (!c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING)) {
         size_t used;
         struct ws_event ev;
         int r = ws_reader_next(&ws->reader, data, len, &used, &ev);
@@ -194,7 +195,8 @@ static void on_read(struct conn *c, uint8_t *data, size_t len)
             peer_hold(c, data, len);
             return;
         }
-        if (len > 0 && !c->closed && !c->finishing && (n == UNREAD_AFTER || c->paused != 0)) {
+        bool is_over = turn_is_over(&turn);
+        if (len > 0 && (is_over || c->paused != 0) && !c->closed && !c->finishing) {
             unread_keep(ws->reactor, c, &ws->unread, data, len);
             return;
         }

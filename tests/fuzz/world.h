@@ -190,7 +190,7 @@ static void world_say(int fd, const uint8_t *data, size_t len)
 }
 
 /* A client's frame (RFC 6455 5.2), masked with zeros. */
-static void world_frame(int fd, uint8_t first, const uint8_t *payload, size_t len)
+static inline void world_frame(int fd, uint8_t first, const uint8_t *payload, size_t len)
 {
     struct buf frame = { 0 };
     uint8_t head[8] = { first, 0x80 };
