@@ -125,6 +125,7 @@ static void on_end(struct reading *r)
 struct take { /* what of a slice is handed over */
     struct message *messages[HUB_READ_MAX];
     size_t count;
+    size_t skipped; /* because it is slow */
     bool is_dropped;
     bool is_conflated;
 };
@@ -142,10 +143,13 @@ static void choose(const struct catchup *c, const struct reading_slice *slice, s
 {
     for (size_t i = 0; i < slice->count; i++) {
         struct message *m = slice->messages[i];
+        if (message_leaves_out(m, c->subscriber->name))
+            continue;
         bool drop = c->is_slow && m->on_slow == RULE_DROP_OLDEST && m->seq <= c->reading.floor;
         bool conflate = c->is_slow && m->on_slow == RULE_CONFLATE && (slice->newest & 1ull << i) == 0;
         ret->is_dropped |= drop;
         ret->is_conflated |= conflate;
+        ret->skipped += drop || conflate;
         if (!drop && !conflate)
             ret->messages[ret->count++] = m;
     }
@@ -181,7 +185,7 @@ static bool tell_gap(struct catchup *c, const struct reading_slice *slice, const
 {
     struct subscriber *s = c->subscriber;
     enum gap_reason reason = slice->is_gap ? slice->reason : take->is_dropped ? GAP_DROPPED : GAP_CONFLATED;
-    s->table->skipped += slice->count - take->count;
+    s->table->skipped += take->skipped;
     if (c->gap_is_told && c->gap_reason == reason)
         return true;
     c->gap_is_told = true;

@@ -19,6 +19,7 @@ struct run { /* what one feed's subscribers of one form get of this batch */
 struct touched { /* a feed that this batch has messages for */
     struct feed *feed;
     uint64_t has[WORDS]; /* bit i: message i of the batch */
+    uint64_t excepts;    /* bit n: a message leaves out a connection whose name ends in these six bits */
     uint32_t messages;
     struct run runs[WIRE_FORMS];
     struct chunk_slice *wire[WIRE_FORMS]; /* a pattern's own encodings, of forms per feed; by message of the batch */
@@ -151,6 +152,8 @@ static void touch(struct fanout *f, struct feed *feed, size_t message)
         feed->touched = t;
     }
     t->has[message / 64] |= 1ull << message % 64;
+    if (HLY_UNLIKELY(f->messages[message]->except != 0))
+        t->excepts |= 1ull << f->messages[message]->except % 64;
     t->messages++;
 }
 
@@ -324,6 +327,12 @@ static inline void prefetch(struct feed *feed, uint32_t i)
         __builtin_prefetch(feed->subs[i + PREFETCH_AHEAD]->subscriber);
 }
 
+/* Those who share the six bits are gathered with it, which costs time and changes nothing. */
+static inline bool may_be_left_out(const struct touched *t, const struct subscriber *s)
+{
+    return t->excepts != 0 && (t->excepts & 1ull << s->name % 64) != 0;
+}
+
 static void walk(struct fanout *f, struct touched *t)
 {
     struct feed *feed = t->feed;
@@ -333,7 +342,7 @@ static void walk(struct fanout *f, struct touched *t)
         struct subscription *sub = feed->subs[i];
         struct subscriber *s = sub->subscriber;
         struct run *run = &t->runs[s->form];
-        if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq || s->had_seq >= first_seq || s->catchup != NULL)) {
+        if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq || s->had_seq >= first_seq || s->catchup != NULL || may_be_left_out(t, s))) {
             if (s->catchup == NULL && !gather_later(f, sub))
                 lost(f, s, first_seq);
             continue;
@@ -370,7 +379,7 @@ static bool merge_add(struct fanout *f, struct merge *g, size_t message, struct 
     return true;
 }
 
-/* All that the batch has for one subscriber, in seq order. per_feed: once per subscription; else each message once. */
+/* All that the batch has for one subscriber, in seq order, but for what leaves it out. per_feed: once per subscription; else each message once. */
 static void merge_deliver(struct fanout *f, struct subscriber *s)
 {
     struct merge g = { .s = s, .delivery = { .slices = f->merged } };
@@ -380,7 +389,7 @@ static void merge_deliver(struct fanout *f, struct subscriber *s)
             any[w] |= it->sub->feed->touched->has[w];
     bool per_feed = f->table->encoders[s->form].per_feed;
     for (size_t i = 0; i < f->count && s->catchup == NULL; i++) {
-        if ((any[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= s->had_seq)
+        if ((any[i / 64] & 1ull << i % 64) == 0 || f->messages[i]->seq <= s->had_seq || message_leaves_out(f->messages[i], s->name))
             continue;
         for (struct gather *it = s->gather; it != NULL; it = it->next) {
             struct touched *t = it->sub->feed->touched;

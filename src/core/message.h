@@ -1,4 +1,4 @@
-/* One published message: topic, payload, and its place in the order. Immutable once published; counted, any thread. */
+/* One published message: topic, payload, who sent it, and its place in the order. Immutable once published; counted, any thread. */
 #ifndef HALLEY_CORE_MESSAGE_H
 #define HALLEY_CORE_MESSAGE_H
 
@@ -28,12 +28,20 @@ struct message {
     uint8_t kind;          /* enum message_kind; the payload of the others is a JSON object */
     uint8_t topic_len;
     bool has_events;       /* its rule says events = true: what happens to it is told on $halley/ topics */
-    char bytes[];          /* the topic, then the payload */
+    uint8_t stamps;        /* enum message_stamp, added up */
+    uint16_t from_len;     /* bytes */
+    uint64_t except;       /* the name of the connection that does not get it (subscriber.name); 0: all do */
+    char bytes[];          /* the topic, the payload, and, as JSON, who sent it */
 };
+
+/* What its rule's `stamp` says. A message that has any goes to backends' SUBSCRIBE as an object, not as its payload alone. */
+enum message_stamp { MESSAGE_STAMP_SENDER = 1, MESSAGE_STAMP_TIME = 2 };
 
 /* A message with one reference; topic and payload are copied, payload NULL leaves it to be filled in. The topic has passed
  * topic_name_error(). NULL when out of memory. */
 struct message *message_new(const char *topic, size_t topic_len, const void *payload, uint32_t payload_len);
+/* The same with who sent it: a JSON object as text, copied, len 0: nobody is said to have. */
+struct message *message_new_from(const char *topic, size_t topic_len, const void *payload, uint32_t payload_len, struct slice from);
 struct message *message_ref(struct message *m);
 struct message *message_unref(struct message *m); /* NULL in, NULL out */
 
@@ -47,10 +55,21 @@ static inline char *message_payload(struct message *m)
     return m->bytes + m->topic_len;
 }
 
+static inline struct slice message_from(const struct message *m)
+{
+    return (struct slice){ m->bytes + m->topic_len + m->payload_len, m->from_len };
+}
+
+/* Is it not for the connection of this name? */
+static inline bool message_leaves_out(const struct message *m, uint64_t name)
+{
+    return m->except != 0 && m->except == name;
+}
+
 /* Bytes of memory that the message takes: what budgets count. */
 static inline uint64_t message_memory(const struct message *m)
 {
-    return sizeof *m + m->topic_len + m->payload_len;
+    return sizeof *m + m->topic_len + m->payload_len + m->from_len;
 }
 
 static inline void message_unrefp(struct message **m)

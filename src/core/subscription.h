@@ -116,6 +116,7 @@ struct subscriber { /* embedded in a connection's state; subscriber_init() */
     struct catchup *catchup;     /* it reads history and gets nothing live; NULL: it is live */
     uint64_t had_seq;            /* when it was last behind it read everything up to here: what the inbox still has of that is not for it */
     struct gather *gather;       /* what the batch being walked has for it, if it has several subscriptions */
+    uint64_t name;               /* the public one of its connection: messages may leave it out (message.except); 0: none */
     struct subscription first;   /* most have one: it costs no allocation */
 };
 

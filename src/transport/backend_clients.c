@@ -74,12 +74,16 @@ static void write_address(struct buf *out, const struct conn *c)
 
 static void write_client(struct buf *out, const struct clients *l, const struct conn *c, const struct client_info *info)
 {
-    char id[CLIENT_ID_BYTES + 1] = "";
+    char id[CLIENT_ID_BYTES + 1], name[CLIENT_NAME_BYTES + 1];
     uint64_t head = hub_head(l->home->hub);
     uint64_t behind_by = info->is_behind && head > info->position ? head - info->position : 0;
-    if (info->client != NULL)
+    if (info->client == NULL) {
+        buf_str(out, "{\"connection\":null,\"name\":null,\"sub\":");
+    } else {
         client_format_id(info->client, l->server, id);
-    buf_printf(out, "{\"connection\":%s%s%s,\"sub\":", id[0] != '\0' ? "\"" : "", id[0] != '\0' ? id : "null", id[0] != '\0' ? "\"" : "");
+        client_format_name(client_name(info->client), name);
+        buf_printf(out, "{\"connection\":\"%s\",\"name\":\"%s\",\"sub\":", id, name);
+    }
     if (info->token != NULL && info->token->subject[0] != '\0')
         json_buf_string(out, (struct slice){ info->token->subject, strlen(info->token->subject) });
     else

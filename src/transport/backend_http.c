@@ -54,7 +54,7 @@ struct batch_item {
 struct batch {
     struct http_ticket ticket;
     struct reactor *reactor;
-    const struct rule_client *who;
+    struct publisher by;
     struct batch_item *items;
     size_t count;
     size_t cap;
@@ -123,7 +123,7 @@ static bool batch_add(struct batch *b, struct slice topic, struct slice payload,
     *it = (struct batch_item){ 0 };
     struct message *m = NULL;
     if (key.ptr == NULL || publish_check_key(b->reactor, key, &why))
-        m = publish_prepare(b->reactor, b->who, topic, payload, &why);
+        m = publish_prepare(b->reactor, &b->by, topic, payload, &why);
     if (m == NULL) {
         if ((it->refusal = malloc(sizeof why)) == NULL)
             return false;
@@ -177,7 +177,7 @@ static struct batch *batch_new(struct http_client *h)
     if (b == NULL)
         backend_reply_no_memory(h);
     else
-        *b = (struct batch){ .reactor = http_reactor(h), .who = &backend_rights_of(h)->may[RULE_PUBLISH] };
+        *b = (struct batch){ .reactor = http_reactor(h), .by = { .rights = &backend_rights_of(h)->may[RULE_PUBLISH] } };
     return b;
 }
 
@@ -197,8 +197,13 @@ static bool add_data(struct batch *b, struct slice topic, const json_t *data, st
 static bool add_item(struct batch *b, const json_t *item)
 {
     const json_t *topic = json_object_get(item, "topic"), *data = json_object_get(item, "data"), *key = json_object_get(item, "key");
-    if (!json_is_string(topic) || data == NULL || (key != NULL && !json_is_string(key)))
-        return batch_add_error(b, "each item is an object with topic (a string), data, and, if wanted, key (a string)");
+    const json_t *except = json_object_get(item, "except");
+    if (!json_is_string(topic) || data == NULL || (key != NULL && !json_is_string(key)) || (except != NULL && !json_is_string(except)))
+        return batch_add_error(b, "each item is an object with topic (a string), data, and, if wanted, key and except (strings)");
+    struct publish_refusal why;
+    b->by.except = 0;
+    if (except != NULL && !publish_parse_except(b->reactor, (struct slice){ json_string_value(except), json_string_length(except) }, &b->by.except, &why))
+        return batch_add_error(b, why.text);
     struct slice name = { json_string_value(topic), json_string_length(topic) };
     if (topic_name_error(name.ptr, name.len) != NULL)
         return batch_add(b, name, (struct slice){ "", 0 }, (struct slice){ 0 }); /* says what is wrong with it */
@@ -283,7 +288,7 @@ static void publish_batch(struct http_client *h, const struct http1_request *rq)
 
 struct query {
     char *scratch;
-    struct slice topic, pattern, from, limit;
+    struct slice topic, pattern, from, limit, except;
 };
 
 static void query_done(struct query *q)
@@ -307,6 +312,8 @@ static bool query_parse(struct http_client *h, const struct http1_request *rq, s
             q->from = value;
         else if (slice_equals(key, "limit"))
             q->limit = value;
+        else if (slice_equals(key, "except"))
+            q->except = value;
     }
     if (r == 0)
         return true;
@@ -317,13 +324,23 @@ static bool query_parse(struct http_client *h, const struct http1_request *rq, s
     return false;
 }
 
+static void publish_one(struct http_client *h, const struct http1_request *rq, struct slice topic, struct slice except)
+{
+    struct publisher by = { .rights = &backend_rights_of(h)->may[RULE_PUBLISH] };
+    struct publish_refusal why;
+    if (except.ptr == NULL || publish_parse_except(http_reactor(h), except, &by.except, &why))
+        http_publish(h, rq, topic, &by, NULL);
+    else
+        backend_reply_error(h, publish_error_status(why.code), publish_error_name(why.code), why.text);
+}
+
 static void do_publish(struct http_client *h, const struct http1_request *rq)
 {
     HLY_CLEANUP(query_done) struct query q = { 0 };
     if (!query_parse(h, rq, &q))
         return;
     if (q.topic.ptr != NULL)
-        http_publish(h, rq, q.topic, &backend_rights_of(h)->may[RULE_PUBLISH], NULL);
+        publish_one(h, rq, q.topic, q.except);
     else
         publish_batch(h, rq);
 }

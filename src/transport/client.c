@@ -1,6 +1,7 @@
 #include "transport/client.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,46 @@ int client_parse_id(struct slice text, const struct server_view *server, struct 
         return -ENOENT;
     c.reactor = (uint8_t)index;
     *ret = c;
+    return 0;
+}
+
+/* ---- its name */
+
+uint64_t client_name(const struct client *c)
+{
+    uint64_t hash = hash_bytes(c->random, sizeof c->random); /* with a key that is the process' own */
+    return hash != 0 ? hash : 1;
+}
+
+void client_format_name(uint64_t name, char out[CLIENT_NAME_BYTES + 1])
+{
+    snprintf(out, CLIENT_NAME_BYTES + 1, "%016" PRIx64, name);
+}
+
+static int parse_name(struct slice text, uint64_t *ret)
+{
+    static const char hex[] = "0123456789abcdef";
+    uint64_t name = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        const char *at = text.ptr[i] == '\0' ? NULL : strchr(hex, text.ptr[i]);
+        if (at == NULL)
+            return -EINVAL;
+        name = name << 4 | (uint64_t)(at - hex);
+    }
+    *ret = name;
+    return name == 0 ? -ENOENT : 0;
+}
+
+int client_find_name(struct slice text, const struct server_view *server, struct client_place *ret)
+{
+    struct client c;
+    ret->reactor = CLIENT_ANYWHERE;
+    if (text.len == CLIENT_NAME_BYTES)
+        return parse_name(text, &ret->name);
+    int r = client_parse_id(text, server, &c);
+    if (r < 0)
+        return r;
+    *ret = (struct client_place){ client_name(&c), c.reactor };
     return 0;
 }
 

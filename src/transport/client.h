@@ -1,10 +1,11 @@
 /* Who is on the other side of a public connection: its id, and what it may do.
  *
  * The id is what `hello` tells, what POST /command names, and what backends disconnect by. It cannot be guessed: whoever knows it may
- * speak for the connection. */
+ * speak for the connection. So others know the connection by its name. */
 #ifndef HALLEY_TRANSPORT_CLIENT_H
 #define HALLEY_TRANSPORT_CLIENT_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -32,6 +33,20 @@ void client_set_token(struct client *c, struct token *token);
 
 /* Milliseconds until its token expires, 0: it has; UINT64_MAX: it never does. */
 uint64_t client_expires_in_ms(const struct client *c, uint64_t wall_ms);
+
+/* What others know it by: a number, never 0, from which nobody finds its id. Of this run of the server. */
+uint64_t client_name(const struct client *c);
+#define CLIENT_NAME_BYTES 16 /* of its text, without a NUL */
+void client_format_name(uint64_t name, char out[CLIENT_NAME_BYTES + 1]);
+
+struct client_place { /* where a connection is to be looked for, and what for */
+    uint64_t name;
+    unsigned reactor; /* or CLIENT_ANYWHERE: its name alone is known */
+};
+#define CLIENT_ANYWHERE UINT_MAX
+
+/* Read what backends name a connection by: its id or its name. Returns 0, -EINVAL (neither), or -ENOENT (nobody has it: of another run). */
+int client_find_name(struct slice text, const struct server_view *server, struct client_place *ret);
 
 /* Write its id, and a NUL: room for CLIENT_ID_BYTES + 1. Returns its length. */
 size_t client_format_id(const struct client *c, const struct server_view *server, char *out);

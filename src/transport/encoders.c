@@ -1,8 +1,10 @@
 #include "transport/encoders.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/cursor.h"
@@ -190,7 +192,8 @@ static uint32_t iframe_encode(struct message *m, const struct feed *f, const cha
 
 static uint32_t resp_bound(struct message *m, const struct feed *f)
 {
-    return 4 * RESP_HEADER_MAX + 32u + f->name_len + m->topic_len + m->payload_len;
+    uint32_t around = 4 * RESP_HEADER_MAX + 32u + f->name_len + m->topic_len;
+    return m->stamps != 0 ? v1_bound(m, around, false) : around + m->payload_len;
 }
 
 static uint8_t *put_bulk(uint8_t *p, const void *bytes, size_t len)
@@ -203,7 +206,19 @@ static uint8_t *put_bulk(uint8_t *p, const void *bytes, size_t len)
     return p;
 }
 
-static uint32_t resp_encode_named(struct message *m, struct slice pattern, char type, uint8_t *out)
+/* The halley.v1 object as a bulk string: its length is known when it is written. */
+static uint8_t *put_object(uint8_t *p, struct message *m, const char *epoch)
+{
+    size_t len = (size_t)(v1_message_put(p + RESP_HEADER_MAX, m, epoch, no_replay, false) - (p + RESP_HEADER_MAX));
+    uint8_t *object = p + RESP_HEADER_MAX;
+    p += resp_put_header(p, '$', len);
+    memmove(p, object, len);
+    memcpy(p + len, "\r\n", 2);
+    return p + len + 2;
+}
+
+/* A message with stamps is told as an object: Redis' form has no place for them beside the payload. */
+static uint32_t resp_encode_named(struct message *m, struct slice pattern, char type, const char *epoch, uint8_t *out)
 {
     uint8_t *p = out;
     if (pattern.ptr != NULL) {
@@ -215,7 +230,7 @@ static uint32_t resp_encode_named(struct message *m, struct slice pattern, char 
         p = put_bulk(p, "message", 7);
     }
     p = put_bulk(p, m->bytes, m->topic_len);
-    p = put_bulk(p, message_payload(m), m->payload_len);
+    p = m->stamps != 0 ? put_object(p, m, epoch) : put_bulk(p, message_payload(m), m->payload_len);
     return (uint32_t)(p - out);
 }
 
@@ -232,49 +247,60 @@ static struct slice resp_pattern_star(const struct feed *f)
 
 static uint32_t resp2_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
 {
-    (void)epoch;
-    return resp_encode_named(m, resp_pattern(f), '*', out);
+    return resp_encode_named(m, resp_pattern(f), '*', epoch, out);
 }
 
 static uint32_t resp3_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
 {
-    (void)epoch;
-    return resp_encode_named(m, resp_pattern(f), '>', out);
+    return resp_encode_named(m, resp_pattern(f), '>', epoch, out);
 }
 
 static uint32_t resp2_star_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
 {
-    (void)epoch;
-    return resp_encode_named(m, resp_pattern_star(f), '*', out);
+    return resp_encode_named(m, resp_pattern_star(f), '*', epoch, out);
 }
 
 static uint32_t resp3_star_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out)
 {
-    (void)epoch;
-    return resp_encode_named(m, resp_pattern_star(f), '>', out);
+    return resp_encode_named(m, resp_pattern_star(f), '>', epoch, out);
 }
 
-/* ---- an entry of a stream (XREAD): [cursor, [data, payload]], the same in RESP2 and RESP3 */
+/* ---- an entry of a stream (XREAD): [cursor, [data, payload]], the same in RESP2 and RESP3. More fields: topic, from, time */
+
+#define TIME_DIGITS 20
 
 static uint32_t entry_bound(struct message *m, const struct feed *f)
 {
     (void)f;
-    return 7 * RESP_HEADER_MAX + 32u + CURSOR_MAX_BYTES + m->topic_len + m->payload_len;
+    return 11 * RESP_HEADER_MAX + 64u + CURSOR_MAX_BYTES + TIME_DIGITS + m->topic_len + m->payload_len + m->from_len;
+}
+
+static unsigned entry_fields(const struct message *m, bool with_topic)
+{
+    return 1u + with_topic + (m->from_len > 0) + ((m->stamps & MESSAGE_STAMP_TIME) != 0);
 }
 
 static uint32_t entry_put(struct message *m, const char *epoch, bool with_topic, uint8_t *out)
 {
-    char cursor[CURSOR_MAX_BYTES + 1];
+    char cursor[CURSOR_MAX_BYTES + 1], time_ms[TIME_DIGITS + 1];
     size_t len = cursor_format(cursor, epoch, m->seq);
     uint8_t *p = out;
     p += resp_put_header(p, '*', 2);
     p = put_bulk(p, cursor, len);
-    p += resp_put_header(p, '*', with_topic ? 4 : 2);
+    p += resp_put_header(p, '*', 2 * entry_fields(m, with_topic));
     p = put_bulk(p, "data", 4);
     p = put_bulk(p, message_payload(m), m->payload_len);
     if (with_topic) {
         p = put_bulk(p, "topic", 5);
         p = put_bulk(p, m->bytes, m->topic_len);
+    }
+    if (m->from_len > 0) {
+        p = put_bulk(p, "from", 4);
+        p = put_bulk(p, message_from(m).ptr, m->from_len);
+    }
+    if (m->stamps & MESSAGE_STAMP_TIME) {
+        p = put_bulk(p, "time", 4);
+        p = put_bulk(p, time_ms, (size_t)snprintf(time_ms, sizeof time_ms, "%" PRIu64, m->time_ms));
     }
     return (uint32_t)(p - out);
 }

@@ -109,21 +109,22 @@ static struct single *single_new(struct reactor *r, bool is_backend, const char 
     return s;
 }
 
-void http_publish(struct http_client *h, const struct http1_request *rq, struct slice topic, const struct rule_client *who,
+void http_publish(struct http_client *h, const struct http1_request *rq, struct slice topic, const struct publisher *by,
                   const char *extra)
 {
     struct reactor *r = http_reactor(h);
     struct slice key = http1_header_get(rq, "Idempotency-Key");
     struct publish_refusal why = { .code = PUBLISH_UNAVAILABLE, .text = NO_MEMORY };
     struct message *m = NULL;
+    bool is_backend = by->rights->is_backend;
     if (key.ptr == NULL || publish_check_key(r, key, &why))
-        m = publish_prepare(r, who, topic, rq->body, &why);
-    if (m != NULL && !who->is_backend && !publish_is_in_rate(r, http_conn(h), rq->body.len, &why))
+        m = publish_prepare(r, by, topic, rq->body, &why);
+    if (m != NULL && !is_backend && !publish_is_in_rate(r, http_conn(h), rq->body.len, &why))
         m = message_unref(m);
-    struct single *s = m == NULL ? NULL : single_new(r, who->is_backend, extra, key);
+    struct single *s = m == NULL ? NULL : single_new(r, is_backend, extra, key);
     if (s == NULL) {
         message_unref(m);
-        stat_add(&r->stats.backend_errors, who->is_backend);
+        stat_add(&r->stats.backend_errors, is_backend);
         http_publish_refuse(h, &why, extra);
         return;
     }

@@ -6,12 +6,13 @@
 #include "core/hub.h"
 #include "transport/http_server.h"
 
+struct publisher;
 struct publish_refusal;
 
 /* Publish the body to the topic, once per `Idempotency-Key` if it has one, and answer {"cursor":…,"subscribers":…} or
- * an error with its status. who: what the client may do. extra: header lines for the answer, each with CRLF, or NULL;
+ * an error with its status. by: who publishes; borrowed. extra: header lines for the answer, each with CRLF, or NULL;
  * copied. */
-void http_publish(struct http_client *h, const struct http1_request *rq, struct slice topic, const struct rule_client *who,
+void http_publish(struct http_client *h, const struct http1_request *rq, struct slice topic, const struct publisher *by,
                   const char *extra);
 
 /* Answer {"error":{"code":…,"message":…}}. */

@@ -35,10 +35,9 @@ const char *kick_set_target(struct kick *k, const struct server_view *server, en
     case KICK_CONNECTION:
         break;
     }
-    int r = client_parse_id(name, server, &k->connection);
-    if (r == -ENOENT)
-        k->connection.reactor = UINT8_MAX; /* of an earlier run: it has gone */
-    return r == -EINVAL ? "this is no connection's id: it is what hello and GET /clients tell" : NULL;
+    int r = client_find_name(name, server, &k->connection);
+    k->is_gone = r == -ENOENT;
+    return r == -EINVAL ? "this is no connection's id or name: hello and GET /clients tell them, and messages their sender's name" : NULL;
 }
 
 const char *kick_set_topic(struct kick *k, struct slice pattern)
@@ -63,7 +62,7 @@ const char *kick_set_reason(struct kick *k, struct slice reason)
 /* Reactors that it need not visit: a connection's id says where it is. */
 static bool is_elsewhere(const struct kick *k, unsigned reactor)
 {
-    return k->target == KICK_CONNECTION && k->connection.reactor != reactor;
+    return k->target == KICK_CONNECTION && (k->is_gone || (k->connection.reactor != CLIENT_ANYWHERE && k->connection.reactor != reactor));
 }
 
 static bool is_meant(const struct kick *k, const struct client_info *info)
@@ -71,7 +70,7 @@ static bool is_meant(const struct kick *k, const struct client_info *info)
     const struct token *t = info->token;
     switch ((enum kick_target)k->target) {
     case KICK_CONNECTION:
-        return info->client != NULL && client_is_same(info->client, &k->connection);
+        return info->client != NULL && client_name(info->client) == k->connection.name;
     case KICK_USER:
         if (t == NULL || strcmp(t->subject, k->name) != 0)
             return false;

@@ -13,7 +13,7 @@
 
 #define KICK_REASON_MAX 123 /* bytes: what a close frame can carry (RFC 6455 5.5) */
 
-enum kick_target { KICK_USER, KICK_CONNECTION, KICK_TOKEN }; /* by subject, by the id of hello, by the token's id */
+enum kick_target { KICK_USER, KICK_CONNECTION, KICK_TOKEN }; /* by subject, by its id or name, by the token's id */
 
 struct kick {
     struct loop_task task;
@@ -25,7 +25,8 @@ struct kick {
     uint8_t target;        /* enum kick_target */
     bool is_revocation;    /* only those whose token has been revoked */
     bool is_refused;       /* kick_revoke() could not, for reasons of our own */
-    struct client connection;
+    struct client_place connection;
+    bool is_gone;          /* the connection was of another run */
     uint16_t code;         /* of the close frame */
     uint8_t topic_len;     /* 0: connections end. Else only their subscriptions to names that this pattern covers */
     char name[TOKEN_NAME_MAX + 1];

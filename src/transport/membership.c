@@ -12,7 +12,7 @@
 
 #define EXPIRED_AT_ONCE 1000
 #define EXPIRE_SLICES 20
-#define GUEST_BYTES 20 /* 16 digits and a NUL */
+#define GUEST_BYTES (CLIENT_NAME_BYTES + 1)
 
 bool membership_is_wanted(struct rules *rules)
 {
@@ -24,11 +24,11 @@ bool membership_is_wanted(struct rules *rules)
 
 /* ---- who it is */
 
-/* A name for those without a token that tells nobody their connection's id, which is a secret. */
+/* Those without a token are shown by their connection's name. */
 static struct slice guest_name(const struct client *c, char out[GUEST_BYTES])
 {
-    int n = snprintf(out, GUEST_BYTES, "%016" PRIx64, hash_bytes(c->random, sizeof c->random));
-    return (struct slice){ out, (size_t)n };
+    client_format_name(client_name(c), out);
+    return (struct slice){ out, CLIENT_NAME_BYTES };
 }
 
 static uint64_t connection_number(const struct client *c)
@@ -167,12 +167,13 @@ void membership_refresh(struct subscriber *s)
 
 static void begin_event(struct buf *json, const struct reactor *r, const struct client *c)
 {
-    char id[CLIENT_ID_BYTES + 1];
+    char id[CLIENT_ID_BYTES + 1], name[CLIENT_NAME_BYTES + 1];
     buf_str(json, "{");
     if (c == NULL)
         return;
     client_format_id(c, r->server, id);
-    buf_printf(json, "\"connection\":\"%s\",\"sub\":", id);
+    client_format_name(client_name(c), name);
+    buf_printf(json, "\"connection\":\"%s\",\"name\":\"%s\",\"sub\":", id, name);
     if (c->token != NULL && c->token->subject[0] != '\0')
         json_buf_string(json, (struct slice){ c->token->subject, strlen(c->token->subject) });
     else

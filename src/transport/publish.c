@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "core/topic_name.h"
+#include "proto/json_write.h"
+#include "transport/client.h"
 #include "transport/peer.h"
 
 static const struct {
@@ -110,10 +112,68 @@ bool publish_is_in_rate(struct reactor *r, struct conn *c, size_t bytes, struct 
     return false;
 }
 
-struct message *publish_prepare(struct reactor *r, const struct rule_client *who, struct slice topic, struct slice payload,
+/* ---- stamps: what a message says of who sent it */
+
+struct publisher publisher_of(const struct client *c)
+{
+    return (struct publisher){ .rights = client_rights(c, RULE_PUBLISH), .name = client_name(c) };
+}
+
+#define FROM_MAX (6 * TOKEN_NAME_MAX + 64) /* a subject of control characters alone, the words, and a connection's name */
+
+/* {"sub":"alice","connection":"9f86d081884c7d65"}: what is known of it. */
+static struct slice write_from(const struct publisher *by, char room[FROM_MAX])
+{
+    char name[CLIENT_NAME_BYTES + 1];
+    const char *subject = by->rights->subject;
+    uint8_t *p = (uint8_t *)room;
+    bool has_subject = subject != NULL && subject[0] != '\0';
+    *p++ = '{';
+    if (has_subject) {
+        p = mempcpy(p, "\"sub\":", 6);
+        p = json_put_string(p, (struct slice){ subject, strlen(subject) }, false);
+    }
+    if (by->name != 0) {
+        client_format_name(by->name, name);
+        p += sprintf((char *)p, "%s\"connection\":\"%s\"", has_subject ? "," : "", name);
+    }
+    *p++ = '}';
+    return (struct slice){ room, (size_t)((char *)p - room) };
+}
+
+static struct message *make_message(const struct rule *rule, const struct publisher *by, struct slice topic, struct slice payload)
+{
+    char room[FROM_MAX];
+    struct slice from = { 0 };
+    if (rule->stamp_sender && !by->rights->is_backend)
+        from = write_from(by, room);
+    struct message *m = message_new_from(topic.ptr, topic.len, payload.ptr, (uint32_t)payload.len, from);
+    if (m == NULL)
+        return NULL;
+    m->payload_kind = (uint8_t)rule->payload;
+    m->on_slow = (uint8_t)rule->on_slow;
+    m->has_events = rule->events;
+    m->stamps = (uint8_t)((rule->stamp_sender ? MESSAGE_STAMP_SENDER : 0) | (rule->stamp_time ? MESSAGE_STAMP_TIME : 0));
+    m->except = by->except;
+    return m;
+}
+
+bool publish_parse_except(struct reactor *r, struct slice text, uint64_t *ret, struct publish_refusal *ret_why)
+{
+    struct client_place place;
+    int found = client_find_name(text, r->server, &place);
+    if (found == -EINVAL) {
+        refuse(r, ret_why, PUBLISH_BAD_REQUEST, "who is not to get it is no connection's id or name");
+        return false;
+    }
+    *ret = found == 0 ? place.name : 0;
+    return true;
+}
+
+struct message *publish_prepare(struct reactor *r, const struct publisher *by, struct slice topic, struct slice payload,
                                 struct publish_refusal *ret_why)
 {
-    if (!publish_is_allowed(r, who, topic, ret_why))
+    if (!publish_is_allowed(r, by->rights, topic, ret_why))
         return NULL;
     if (payload.len > r->settings->max_message) {
         refuse(r, ret_why, PUBLISH_TOO_LARGE, "the payload has %zu bytes, limits.message is %" PRIu64, payload.len,
@@ -123,14 +183,9 @@ struct message *publish_prepare(struct reactor *r, const struct rule_client *who
     const struct rule *rule = rules_find(r->rules, topic.ptr, topic.len);
     if (!payload_fits(r, rule, payload, ret_why))
         return NULL;
-    struct message *m = message_new(topic.ptr, topic.len, payload.ptr, (uint32_t)payload.len);
-    if (m == NULL) {
+    struct message *m = make_message(rule, by, topic, payload);
+    if (m == NULL)
         refuse(r, ret_why, PUBLISH_UNAVAILABLE, "out of memory, try again later");
-        return NULL;
-    }
-    m->payload_kind = (uint8_t)rule->payload;
-    m->on_slow = (uint8_t)rule->on_slow;
-    m->has_events = rule->events;
     return m;
 }
 

@@ -18,6 +18,7 @@ enum publish_error { /* the stable codes of the contract */
 
 #define PUBLISH_KEY_MAX_BYTES 255
 
+struct client;
 struct conn;
 struct json_t; /* jansson's */
 
@@ -26,6 +27,15 @@ struct publish_refusal {
     char text[320]; /* one plain sentence for whoever published */
     uint64_t retry_ms; /* with PUBLISH_RATE_LIMITED: when to try again */
 };
+
+struct publisher { /* who publishes; borrowed for the call */
+    const struct rule_client *rights;
+    uint64_t name;   /* its connection's public one; 0: it has none */
+    uint64_t except; /* the name of the connection that does not get it; 0: all do */
+};
+
+/* The client of a connection; all get what it publishes. */
+struct publisher publisher_of(const struct client *c);
 
 /* "bad_topic" and so on. */
 const char *publish_error_name(enum publish_error e);
@@ -38,9 +48,12 @@ bool publish_is_allowed(struct reactor *r, const struct rule_client *who, struct
  * that is over for now; then it is counted. */
 bool publish_is_in_rate(struct reactor *r, struct conn *c, size_t bytes, struct publish_refusal *ret_why);
 
-/* Check topic, right, size and payload, and make the message. Returns a reference, or NULL and *ret_why; then it is counted. */
-struct message *publish_prepare(struct reactor *r, const struct rule_client *who, struct slice topic, struct slice payload,
+/* Check topic, right, size and payload, and make the message, with the stamps that its rule says. Returns a reference, or NULL and *ret_why; then it is counted. */
+struct message *publish_prepare(struct reactor *r, const struct publisher *by, struct slice topic, struct slice payload,
                                 struct publish_refusal *ret_why);
+
+/* Read the name, or the id, of the connection that is not to get it. False and *ret_why if it is neither; then it is counted. */
+bool publish_parse_except(struct reactor *r, struct slice text, uint64_t *ret, struct publish_refusal *ret_why);
 
 struct publish_payload {
     struct slice bytes;

@@ -16,7 +16,8 @@ void publish_door(struct http_client *h, const struct http1_request *rq, struct 
     int r = query_read(rq, &topic, 1, &memory);
     cors_headers(cors, http_reactor(h)->settings, origin);
     if (r == 0 && topic.value.ptr != NULL) {
-        http_publish(h, rq, topic.value, client_rights_of(http_token(h), RULE_PUBLISH), cors);
+        struct publisher by = { .rights = client_rights_of(http_token(h), RULE_PUBLISH) };
+        http_publish(h, rq, topic.value, &by, cors);
         return;
     }
     stat_add(&http_reactor(h)->stats.publish_refused, 1);

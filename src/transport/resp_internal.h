@@ -69,8 +69,14 @@ extern const struct resp_command_info resp_commands[]; /* ends with a NULL name 
 /* ---- resp_pubsub.c: PUBLISH and SUBSCRIBE with their family */
 void resp_publish(struct resp_call *call);
 void resp_mpublish(struct resp_call *call);
-/* PUBLISH or XADD; key.ptr NULL: none. is_cursor: the reply is the message's cursor, not a number. */
-void resp_publish_one(struct resp_call *call, struct slice topic, struct slice payload, struct slice key, bool is_cursor);
+struct resp_publish_options { /* ptr NULL: not given */
+    struct slice key;
+    struct slice except; /* the connection that does not get it */
+};
+/* [KEY id] [EXCEPT connection], each once, in any order, from argv[from] on. False if it is anything else. */
+bool resp_publish_options(struct resp_call *call, size_t from, struct resp_publish_options *ret);
+/* PUBLISH or XADD. is_cursor: the reply is the message's cursor, not a number. */
+void resp_publish_one(struct resp_call *call, struct slice topic, struct slice payload, const struct resp_publish_options *options, bool is_cursor);
 void resp_subscribe(struct resp_call *call);
 void resp_psubscribe(struct resp_call *call);
 void resp_unsubscribe(struct resp_call *call);

@@ -63,16 +63,38 @@ static void on_published(struct engine_publish *p)
     resp_slot_ready(s);
 }
 
-void resp_publish_one(struct resp_call *call, struct slice topic, struct slice payload, struct slice key, bool is_cursor)
+bool resp_publish_options(struct resp_call *call, size_t from, struct resp_publish_options *ret)
+{
+    *ret = (struct resp_publish_options){ 0 };
+    for (size_t i = from; i < call->argc; i += 2) {
+        struct slice *option = slice_equals_nocase(call->argv[i], "KEY") ? &ret->key
+                               : slice_equals_nocase(call->argv[i], "EXCEPT") ? &ret->except
+                                                                              : NULL;
+        if (option == NULL || option->ptr != NULL || i + 1 == call->argc)
+            return false;
+        *option = call->argv[i + 1];
+    }
+    return true;
+}
+
+/* NULL: it has been refused. */
+static struct message *prepare(struct resp_call *call, struct slice topic, struct slice payload, const struct resp_publish_options *o,
+                               struct publish_refusal *ret_why)
+{
+    struct reactor *r = call->client->reactor;
+    struct publisher by = { .rights = may(call->client, RULE_PUBLISH) };
+    if ((o->key.ptr != NULL && !publish_check_key(r, o->key, ret_why)) ||
+        (o->except.ptr != NULL && !publish_parse_except(r, o->except, &by.except, ret_why)))
+        return NULL;
+    return publish_prepare(r, &by, topic, payload, ret_why);
+}
+
+void resp_publish_one(struct resp_call *call, struct slice topic, struct slice payload, const struct resp_publish_options *options, bool is_cursor)
 {
     struct resp_client *c = call->client;
     struct reactor *r = c->reactor;
     struct publish_refusal why;
-    if (key.ptr != NULL && !publish_check_key(r, key, &why)) {
-        refused(call, &why);
-        return;
-    }
-    struct message *m = publish_prepare(r, may(c, RULE_PUBLISH), topic, payload, &why);
+    struct message *m = prepare(call, topic, payload, options, &why);
     if (m == NULL) {
         refused(call, &why);
         return;
@@ -83,21 +105,18 @@ void resp_publish_one(struct resp_call *call, struct slice topic, struct slice p
         return;
     }
     s->is_cursor = is_cursor;
-    s->publish = (struct engine_publish){ .message = m, .key = key, .reactor = r->index, .done = on_published };
+    s->publish = (struct engine_publish){ .message = m, .key = options->key, .reactor = r->index, .done = on_published };
     r->engine->publish(r->engine, &s->publish);
     resp_pause_if_congested(c);
 }
 
 void resp_publish(struct resp_call *call)
 {
-    struct slice key = { 0 };
-    if (call->argc == 5 && slice_equals_nocase(call->argv[3], "KEY")) {
-        key = call->argv[4];
-    } else if (call->argc != 3) {
-        resp_error(call, "wrong number of arguments for 'publish': PUBLISH topic payload [KEY id]");
-        return;
-    }
-    resp_publish_one(call, call->argv[1], call->argv[2], key, false);
+    struct resp_publish_options options;
+    if (resp_publish_options(call, 3, &options))
+        resp_publish_one(call, call->argv[1], call->argv[2], &options, false);
+    else
+        resp_error(call, "wrong number of arguments for 'publish': PUBLISH topic payload [KEY id] [EXCEPT connection]");
 }
 
 struct mpublish { /* one MPUBLISH on its way */
@@ -136,7 +155,7 @@ void resp_mpublish(struct resp_call *call)
         return;
     }
     for (; made < topics; made++) {
-        struct message *m = publish_prepare(r, may(call->client, RULE_PUBLISH), call->argv[2 + made], call->argv[1], &why);
+        struct message *m = prepare(call, call->argv[2 + made], call->argv[1], &(struct resp_publish_options){ 0 }, &why);
         if (m == NULL)
             break;
         mp->one[made].all = mp;

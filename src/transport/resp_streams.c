@@ -798,8 +798,7 @@ void resp_xrevrange(struct resp_call *call)
 
 void resp_xadd(struct resp_call *call)
 {
-    struct slice key = { 0 };
-    bool has_key = call->argc == 7 && slice_equals_nocase(call->argv[5], "KEY");
+    struct resp_publish_options options;
     for (size_t i = 2; i < call->argc && !slice_equals(call->argv[i], "*"); i++) {
         if (slice_equals_nocase(call->argv[i], "MAXLEN") || slice_equals_nocase(call->argv[i], "MINID")) {
             resp_error(call, "XADD takes no MAXLEN or MINID here: how much is kept says `history` in the topic's rule");
@@ -814,13 +813,10 @@ void resp_xadd(struct resp_call *call)
         resp_error(call, "the server numbers messages: the id of an XADD is *");
         return;
     }
-    if ((call->argc != 5 && !has_key) || !slice_equals(call->argv[3], "data")) {
-        resp_error(call, "a message has one field, data: XADD topic * data payload [KEY id]");
-        return;
-    }
-    if (has_key)
-        key = call->argv[6];
-    resp_publish_one(call, call->argv[1], call->argv[4], key, true);
+    if (!slice_equals(call->argv[3], "data") || !resp_publish_options(call, 5, &options))
+        resp_error(call, "a message has one field, data: XADD topic * data payload [KEY id] [EXCEPT connection]");
+    else
+        resp_publish_one(call, call->argv[1], call->argv[4], &options, true);
 }
 
 void resp_xlen(struct resp_call *call)

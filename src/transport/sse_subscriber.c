@@ -302,6 +302,7 @@ static struct sse_subscriber *sse_subscriber_new(struct http_client *h, const ch
     client_init(&s->client, r);
     client_set_token(&s->client, http_token(h));
     subscriber_init(&s->sub, &r->table, &sse_ops, is_json ? WIRE_SSE_JSON : WIRE_SSE);
+    s->sub.name = client_name(&s->client);
     http1_write_head(&s->head, r->loop.wall_ms, 200, false, CONTENT_TYPE, SIZE_MAX, headers);
     if (!s->head.failed)
         return s;

@@ -192,23 +192,25 @@ static void publish(struct call *c, struct message *m, struct slice key)
 static void do_publish(struct call *c, const json_t *value)
 {
     struct v1_session *s = c->session;
-    const struct rule_client *who = client_rights(&s->client, RULE_PUBLISH);
-    const json_t *data = json_object_get(c->object, "data"), *key = json_object_get(c->object, "key");
+    struct publisher by = publisher_of(&s->client);
+    const json_t *data = json_object_get(c->object, "data"), *key = json_object_get(c->object, "key"), *echo = json_object_get(c->object, "echo");
     struct slice topic, key_text = { 0 };
     struct publish_payload payload;
     struct publish_refusal why;
     struct message *m = NULL;
     if (!get_topic(c, value, &topic))
         return;
-    if (data == NULL || (key != NULL && !json_is_string(key))) {
-        bad_request(c, "a publish has data, and, if wanted, key (a string)");
+    if (data == NULL || (key != NULL && !json_is_string(key)) || (echo != NULL && !json_is_boolean(echo))) {
+        bad_request(c, "a publish has data, and, if wanted, key (a string) and echo (true or false)");
         return;
     }
+    if (json_is_false(echo))
+        by.except = by.name;
     if (key != NULL)
         key_text = (struct slice){ json_string_value(key), json_string_length(key) };
-    if (publish_is_allowed(s->reactor, who, topic, &why) && (key == NULL || publish_check_key(s->reactor, key_text, &why)) &&
+    if (publish_is_allowed(s->reactor, by.rights, topic, &why) && (key == NULL || publish_check_key(s->reactor, key_text, &why)) &&
         publish_payload_from_json(s->reactor, topic, data, &payload, &why)) {
-        m = publish_prepare(s->reactor, who, topic, payload.bytes, &why);
+        m = publish_prepare(s->reactor, &by, topic, payload.bytes, &why);
         if (m != NULL && !publish_is_in_rate(s->reactor, s->conn, payload.bytes.len, &why))
             m = message_unref(m);
         free(payload.memory);

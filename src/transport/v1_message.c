@@ -1,5 +1,7 @@
 #include "transport/v1_message.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/cursor.h"
@@ -7,7 +9,10 @@
 
 #define TOPIC "{\"topic\":"
 #define CURSOR ",\"cursor\":\""
-#define DATA "\",\"data\":"
+#define FROM ",\"from\":"
+#define TIME ",\"time\":"
+#define TIME_DIGITS 20
+#define DATA ",\"data\":"
 #define REPLAY ",\"replay\":"
 
 static uint8_t *put_text(uint8_t *out, struct slice text)
@@ -63,11 +68,24 @@ static uint8_t *put_data(uint8_t *out, struct message *m, bool for_script)
     return json_put_base64(out, payload); /* neither its letters nor '+', '/' and '=' mean anything to a script block */
 }
 
+static uint8_t *put_stamps(uint8_t *out, const struct message *m, bool for_script)
+{
+    if (m->from_len > 0)
+        out = json_put_value(put_text(out, SLICE_LIT(FROM)), message_from(m), for_script);
+    if (m->stamps & MESSAGE_STAMP_TIME)
+        out += sprintf((char *)out, TIME "%" PRIu64, m->time_ms); /* its NUL is written over */
+    return out;
+}
+
 size_t v1_message_bound(struct message *m, struct slice replay_id, bool for_script)
 {
-    size_t around = sizeof(TOPIC CURSOR DATA "}") - 1 + CURSOR_MAX_BYTES;
+    size_t around = sizeof(TOPIC CURSOR "\"" DATA "}") - 1 + CURSOR_MAX_BYTES;
     if (replay_id.len > 0)
         around += sizeof(REPLAY) - 1 + replay_id.len;
+    if (m->from_len > 0)
+        around += sizeof(FROM) - 1 + json_value_size(message_from(m), for_script);
+    if (m->stamps & MESSAGE_STAMP_TIME)
+        around += sizeof(TIME) - 1 + TIME_DIGITS;
     return around + json_string_size(message_topic(m), for_script) + data_size(m, for_script);
 }
 
@@ -83,6 +101,8 @@ uint8_t *v1_message_put(uint8_t *out, struct message *m, const char *epoch, stru
     }
     out = put_text(out, SLICE_LIT(CURSOR));
     out += cursor_format((char *)out, epoch, m->seq); /* its NUL is written over */
+    *out++ = '"';
+    out = put_stamps(out, m, for_script);
     out = put_text(out, SLICE_LIT(DATA));
     out = put_data(out, m, for_script);
     if (replay_id.len > 0) {

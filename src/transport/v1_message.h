@@ -1,4 +1,5 @@
-/* A message as halley.v1 has it: {"topic":"chat/42","cursor":"k3f9-1051","data":"hi"}, the data as its rule's `payload` says. */
+/* A message as halley.v1 has it: {"topic":"chat/42","cursor":"k3f9-1051","data":"hi"}, the data as its rule's `payload` says,
+ * and before it "from":{...} and "time":MILLISECONDS if its rule's `stamp` says so. */
 #ifndef HALLEY_TRANSPORT_V1_MESSAGE_H
 #define HALLEY_TRANSPORT_V1_MESSAGE_H
 

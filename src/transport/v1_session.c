@@ -364,6 +364,7 @@ int v1_session_init(struct v1_session *s, struct reactor *r, struct conn *c, con
     *s = (struct v1_session){ .carrier = carrier, .reactor = r, .conn = c, .on_free = on_free };
     subscriber_init(&s->sub, &r->table, &v1_ops, carrier->form);
     client_init(&s->client, r);
+    s->sub.name = client_name(&s->client);
     list_init(&s->works);
     list_init(&s->changes);
     list_init(&s->histories);
@@ -373,9 +374,10 @@ int v1_session_init(struct v1_session *s, struct reactor *r, struct conn *c, con
 static void write_hello(struct v1_session *s, uint64_t seq)
 {
     HLY_CLEANUP(buf_done) struct buf json = { 0 };
-    char id[CLIENT_ID_BYTES + 1], cursor[CURSOR_MAX_BYTES + 1] = "";
+    char id[CLIENT_ID_BYTES + 1], name[CLIENT_NAME_BYTES + 1], cursor[CURSOR_MAX_BYTES + 1] = "";
     client_format_id(&s->client, s->reactor->server, id);
-    buf_printf(&json, "{\"hello\":{\"connection\":\"%s\",", id);
+    client_format_name(client_name(&s->client), name);
+    buf_printf(&json, "{\"hello\":{\"connection\":\"%s\",\"name\":\"%s\",", id, name);
     if (seq != UINT64_MAX) {
         cursor_format(cursor, hub_epoch(s->reactor->hub), seq);
         buf_printf(&json, "\"cursor\":\"%s\",", cursor);

@@ -84,6 +84,14 @@ static bool set_last(struct http_client *h, struct wish *w, struct slice text)
     return true;
 }
 
+static bool set_echo(struct http_client *h, struct wish *w, struct slice text)
+{
+    if (!slice_equals(text, "0") && !slice_equals(text, "1"))
+        return wish_refuse(h, w->origin, &http_reactor(h)->stats.handshakes_bad_topic, 400, "echo is 0 or 1: whether you get back what you publish.");
+    w->is_echoed = text.ptr[0] == '1';
+    return true;
+}
+
 bool wish_parse(struct http_client *h, const struct http1_request *rq, struct slice last_event_id, struct wish *w)
 {
     struct stats *stats = &http_reactor(h)->stats;
@@ -91,6 +99,7 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
     size_t pos = 0, used = 0;
     int r;
     w->last = READING_LAST_NONE;
+    w->is_echoed = true;
     w->origin = http1_header_get(rq, "Origin");
     w->scratch = malloc(rq->query.len + 2);
     if (w->scratch == NULL)
@@ -104,6 +113,8 @@ bool wish_parse(struct http_client *h, const struct http1_request *rq, struct sl
             ok = set_after(h, w, value, "after");
         } else if (slice_equals(key, "last")) {
             ok = set_last(h, w, value);
+        } else if (slice_equals(key, "echo")) {
+            ok = set_echo(h, w, value);
         }
         if (!ok)
             return false;

@@ -15,6 +15,7 @@ struct wish {
     struct slice origin; /* the request's, allowed by now: whose pages may read a refusal; borrowed */
     bool may_publish; /* one topic is named, and its rule lets clients publish: frames go there */
     bool may_receive;
+    bool is_echoed;      /* a plain WebSocket gets back what it publishes: echo=0 says no */
     bool has_after;
     struct cursor after; /* as given: it may be of another epoch */
     uint64_t last;       /* READING_LAST_NONE: not asked for */
@@ -25,7 +26,7 @@ void wish_done(struct wish *w);
 /* Refuse a subscriber: count it, and answer with one plain sentence, which an allowed page may read (origin: as for cors_headers()). Returns false. */
 bool wish_refuse(struct http_client *h, struct slice origin, _Atomic uint64_t *counter, unsigned status, const char *fmt, ...) HLY_PRINTF(5, 6);
 
-/* Read and check the query: topic (repeated), after, last. last_event_id (ptr NULL: none) wins over after. Others are not looked at: each door knows
+/* Read and check the query: topic (repeated), after, last, echo. last_event_id (ptr NULL: none) wins over after. Others are not looked at: each door knows
  * which it takes besides (transport/query). On an error the request has been answered, and false is returned. */
 bool wish_parse(struct http_client *h, const struct http1_request *rq, struct slice last_event_id, struct wish *w);
 

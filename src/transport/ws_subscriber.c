@@ -26,6 +26,7 @@ struct ws_subscriber {
     struct paused *paused;        /* NULL, or why it is not read */
     char *publish_topic;          /* where its frames go; NULL: nowhere */
     struct buf answer;            /* the 101, while its subscriptions are on their way */
+    bool is_echoed;               /* it gets what it publishes, if it is subscribed */
     bool is_opening;
     bool has_ended;               /* the connection has gone meanwhile */
 };
@@ -169,7 +170,9 @@ static void on_message(struct ws_conn *ws, bool is_text, const uint8_t *payload,
         return;
     }
     struct slice topic = { w->publish_topic, strlen(w->publish_topic) };
-    struct message *m = publish_prepare(ws->reactor, client_rights(&w->client, RULE_PUBLISH), topic, (struct slice){ (const char *)payload, len }, &why);
+    struct publisher by = publisher_of(&w->client);
+    by.except = w->is_echoed ? 0 : by.name;
+    struct message *m = publish_prepare(ws->reactor, &by, topic, (struct slice){ (const char *)payload, len }, &why);
     struct ws_publish *wp = m == NULL ? NULL : malloc(sizeof *wp);
     if (wp == NULL) {
         enum ws_close_code code = m != NULL ? WS_CLOSE_TRY_LATER
@@ -289,6 +292,8 @@ static struct ws_subscriber *ws_subscriber_new(struct http_client *h, const stru
     client_init(&w->client, r);
     client_set_token(&w->client, http_token(h));
     subscriber_init(&w->sub, &r->table, &ws_subscriber_ops, WIRE_WS_PLAIN);
+    w->sub.name = client_name(&w->client);
+    w->is_echoed = wish->is_echoed;
     if (wish->may_publish) {
         w->publish_topic = slice_dup(wish->topics[0]);
         if (w->publish_topic == NULL) {

@@ -14,7 +14,7 @@ KINDS = { # what tells an object's kind: its members, and those that it may have
     "error": ({"error"}, {"id"}),
     "lost": ({"topic", "error"}, set()), # a subscription that its rights no longer cover
     "expiring": ({"expiring"}, set()),
-    "data": ({"topic", "cursor", "data"}, {"replay"}),
+    "data": ({"topic", "cursor", "data"}, {"replay", "from", "time"}),
     "live": ({"live", "cursor"}, set()),
     "gap": ({"gap"}, {"topic", "topics", "replay"}),
     "cursor": ({"cursor"}, set()),
@@ -51,7 +51,9 @@ class V1:
         self.seq = 0       # of the live flow
         self.replays = {}  # id -> seq of its last message
         self.hello = self._receive()["hello"]
-        assert {"connection", "ping_s", "version"} <= set(self.hello) <= {"connection", "ping_s", "version", "cursor"}, self.hello
+        must = {"connection", "name", "ping_s", "version"}
+        assert must <= set(self.hello) <= must | {"cursor"}, self.hello
+        assert re.fullmatch("[0-9a-f]{16}", self.hello["name"]), self.hello
 
     @classmethod
     def open(cls, server, *topics, query="", protocols="halley.v1", target="/ws", **options):

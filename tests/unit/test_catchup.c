@@ -56,6 +56,7 @@ static struct fanout *fanout;
 
 static uint8_t topic_of[MAX_SEQ]; /* index into topics */
 static uint32_t payload_of[MAX_SEQ];
+static uint64_t except_of[MAX_SEQ]; /* the name of the connection that does not get it; 0: all do */
 static uint64_t head;
 static uint64_t now_ms;
 static bool is_lossless;        /* nothing ever leaves a history: no gap may be told */
@@ -108,10 +109,10 @@ struct fake {
 
 static struct fake fakes[MAX_FAKES];
 static struct {
-    uint64_t delivered, replayed, gaps, behind, parked, levels, starved, dropped, conflated, cut, added;
+    uint64_t delivered, replayed, gaps, behind, parked, levels, starved, dropped, conflated, cut, added, left_out;
 } seen;
 
-static bool is_wanted(const struct fake *f, uint64_t seq)
+static bool is_subscribed(const struct fake *f, uint64_t seq)
 {
     const char *topic = topics[topic_of[seq]];
     for (size_t i = 0; i < HLY_ARRAY_LEN(wanted); i++)
@@ -120,6 +121,11 @@ static bool is_wanted(const struct fake *f, uint64_t seq)
                                   : strcmp(wanted[i].name, topic) == 0))
             return true;
     return false;
+}
+
+static bool is_wanted(const struct fake *f, uint64_t seq)
+{
+    return is_subscribed(f, seq) && (except_of[seq] == 0 || except_of[seq] != f->sub.name);
 }
 
 static bool is_kept(uint64_t seq)
@@ -153,7 +159,7 @@ static void excuse_slow(struct fake *f, uint64_t from)
         if (t >= CONFLATING && t < CONFLATING_END && newer[t])
             f->excused[y] = true;
         newer[t] = true;
-        if (!is_wanted(f, y))
+        if (!is_subscribed(f, y))
             continue; /* what has left since it was measured counted as well */
         bytes += payload_of[y] + strlen(topics[t]);
         if (t >= DROPPING && t < CONFLATING && bytes > table.keep_bytes)
@@ -202,7 +208,7 @@ static void landed(struct fake *f, uint64_t seq)
 static void got(struct fake *f, uint64_t seq)
 {
     HOLDS(seq >= 1 && seq <= head);
-    HOLDS_SAYING(is_wanted(f, seq), "subscriber %zu did not subscribe to %s", (size_t)(f - fakes),
+    HOLDS_SAYING(is_wanted(f, seq), "subscriber %zu did not subscribe to %s, or is left out", (size_t)(f - fakes),
                  topics[topic_of[seq]]);
     HOLDS_SAYING(seq > f->last, "subscriber %zu got %" PRIu64 " after %" PRIu64, (size_t)(f - fakes), seq, f->last);
     if (f->is_floating)
@@ -350,6 +356,9 @@ static void publish(void)
     memset(message_payload(m), 'p', len);
     m->born_ms = now_ms;
     m->on_slow = (uint8_t)rules_find(rules, topics[t], strlen(topics[t]))->on_slow;
+    m->except = below(5) == 0 ? fakes[below(MAX_FAKES)].sub.name : 0;
+    except_of[head + 1] = m->except;
+    seen.left_out += m->except != 0;
     topic_of[++head] = (uint8_t)t;
     payload_of[head] = len;
     HOLDS(hub_publish(hub, m, SLICE_LIT(""), 0, &r) == 0 && r.seq == head);
@@ -374,6 +383,7 @@ static void leave(struct fake *f)
 
 static void subscribe_to_some(struct fake *f)
 {
+    static uint64_t names;
     uint64_t seq;
     f->wants = 0;
     subscriber_init(&f->sub, &table, &ops, WIRE_WS_PLAIN);
@@ -388,6 +398,7 @@ static void subscribe_to_some(struct fake *f)
         if (below(10) == 0)
             publish(); /* by another thread, between two subscriptions */
     }
+    f->sub.name = ++names; /* nobody had it before */
 }
 
 static void resume(struct fake *f, const struct cursor *after, uint64_t last)
@@ -577,10 +588,10 @@ START_TEST(each_message_comes_once_and_in_order_or_a_gap_is_told)
             printf("round 0 of seed %" PRIu64 " is done\n", seed);
     }
     printf("delivered %" PRIu64 " replayed %" PRIu64 " gaps %" PRIu64 " behind %" PRIu64 " (out of memory %" PRIu64
-           ") parked %" PRIu64 " level %" PRIu64 " dropped %" PRIu64 " conflated %" PRIu64 " cut %" PRIu64 " added %" PRIu64 "\n",
-           seen.delivered, seen.replayed, seen.gaps, seen.behind, seen.starved, seen.parked, seen.levels, seen.dropped, seen.conflated, seen.cut, seen.added);
+           ") parked %" PRIu64 " level %" PRIu64 " dropped %" PRIu64 " conflated %" PRIu64 " cut %" PRIu64 " added %" PRIu64 " left out %" PRIu64 "\n",
+           seen.delivered, seen.replayed, seen.gaps, seen.behind, seen.starved, seen.parked, seen.levels, seen.dropped, seen.conflated, seen.cut, seen.added, seen.left_out);
     HOLDS(seen.delivered > 0 && seen.replayed > 0 && seen.gaps > 0 && seen.behind > 0 && seen.parked > 0 &&
-          seen.levels > 0 && seen.dropped > 0 && seen.conflated > 0 && seen.cut > 0 && seen.added > 0);
+          seen.levels > 0 && seen.dropped > 0 && seen.conflated > 0 && seen.cut > 0 && seen.added > 0 && seen.left_out > 0);
 }
 END_TEST
 

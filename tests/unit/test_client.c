@@ -48,6 +48,48 @@ START_TEST(no_two_clients_have_the_same_id)
 }
 END_TEST
 
+START_TEST(a_connection_is_found_by_its_id_and_by_its_name)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        char id[CLIENT_ID_BYTES + 1], name[CLIENT_NAME_BYTES + 1];
+        struct client c;
+        struct client_place place;
+        reactor.index = i % 12;
+        client_init(&c, &reactor);
+        size_t len = client_format_id(&c, &server, id);
+        client_format_name(client_name(&c), name);
+        HOLDS(strlen(name) == CLIENT_NAME_BYTES && strstr(id, name) == NULL);
+        HOLDS(client_find_name((struct slice){ id, len }, &server, &place) == 0);
+        HOLDS(place.name == client_name(&c) && place.reactor == i % 12);
+        HOLDS(client_find_name((struct slice){ name, CLIENT_NAME_BYTES }, &server, &place) == 0);
+        HOLDS(place.name == client_name(&c) && place.reactor == CLIENT_ANYWHERE);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    size_t len;
+    int result;
+} no_names[] = {
+    { "", 0, -EINVAL },
+    { "0123456789abcde", 15, -EINVAL },
+    { "0123456789abcdef0", 17, -EINVAL },
+    { "0123456789abcdeg", 16, -EINVAL },
+    { "0123456789ABCDEF", 16, -EINVAL },
+    { "01234567 9abcdef", 16, -EINVAL },
+    { "01234567\0009abcdef", 16, -EINVAL },
+    { "0000000000000000", 16, -ENOENT },
+    { "alice", 5, -EINVAL },
+};
+
+START_TEST(only_a_name_or_an_id_is_one)
+{
+    struct client_place place;
+    ck_assert_int_eq(client_find_name((struct slice){ no_names[_i].text, no_names[_i].len }, &server, &place), no_names[_i].result);
+}
+END_TEST
+
 START_TEST(every_bit_of_it_counts)
 {
     struct client c = { .reactor = 3 }, back;
@@ -131,6 +173,8 @@ int main(void)
     tcase_add_test(tc, an_id_is_read_as_it_was_written);
     tcase_add_test(tc, no_two_clients_have_the_same_id);
     tcase_add_test(tc, every_bit_of_it_counts);
+    tcase_add_test(tc, a_connection_is_found_by_its_id_and_by_its_name);
+    tcase_add_loop_test(tc, only_a_name_or_an_id_is_one, 0, HLY_ARRAY_LEN(no_names));
     tcase_add_loop_test(tc, only_an_id_is_one, 0, HLY_ARRAY_LEN(rows));
     tcase_add_test(tc, an_id_that_is_cut_anywhere_is_none);
     tcase_add_test(tc, who_has_no_token_is_no_backend);

@@ -298,14 +298,19 @@ static json_t *v1_value(struct message *m)
     return value;
 }
 
-/* Parsed with another parser, it is the message: three members, no more. */
+/* Parsed with another parser, it is the message: three members, and the stamps that it has. */
 static void check_v1_object(struct slice object, struct message *m)
 {
     char cursor[CURSOR_MAX_BYTES + 1];
     json_t *root = json_loadb(object.ptr, object.len, JSON_FLAGS | JSON_REJECT_DUPLICATES, NULL), *data = v1_value(m);
     struct slice topic = message_topic(m);
     cursor_format(cursor, EPOCH, m->seq);
-    HOLDS(json_is_object(root) && json_object_size(root) == 3);
+    bool has_time = (m->stamps & MESSAGE_STAMP_TIME) != 0;
+    HOLDS(json_is_object(root) && json_object_size(root) == 3u + has_time + (m->from_len > 0));
+    json_t *from = json_loadb(message_from(m).ptr, m->from_len, 0, NULL);
+    HOLDS(m->from_len == 0 || json_equal(json_object_get(root, "from"), from));
+    HOLDS(!has_time || json_number_value(json_object_get(root, "time")) == (double)m->time_ms);
+    json_decref(from);
     const json_t *name = json_object_get(root, "topic");
     HOLDS(json_string_length(name) == topic.len && memcmp(json_string_value(name), topic.ptr, topic.len) == 0);
     HOLDS(strcmp(json_string_value(json_object_get(root, "cursor")), cursor) == 0);
@@ -424,6 +429,75 @@ START_TEST(a_replayed_message_says_so_last)
 }
 END_TEST
 
+/* ---- stamps */
+
+#define FROM "{\"sub\":\"a</script>\",\"connection\":\"0123456789abcdef\"}"
+#define OBJECT(from) \
+    "{\"topic\":\"news\",\"cursor\":\"" EPOCH "-1041\",\"from\":" from ",\"time\":1764000000123,\"data\":\"hi\"}"
+#define ENTRY "$13\r\n" EPOCH "-1041\r\n*"
+
+static const struct {
+    const char *name;
+    enum wire_form form;
+    const char *feed;
+    bool is_pattern;
+    const char *want;
+} stamped[] = {
+    { "halley.v1 has who and when", WIRE_NDJSON, NULL, false, OBJECT(FROM) "\n" },
+    { "who cannot end a script", WIRE_IFRAME, NULL, false,
+      "<script>h(" OBJECT("{\"sub\":\"a\\u003c/script\\u003e\",\"connection\":\"0123456789abcdef\"}") ")</script>\n" },
+    { "an event of JSON", WIRE_SSE_JSON, NULL, false, CURSOR "data: " OBJECT(FROM) "\n\n" },
+    { "an event of the payload alone", WIRE_SSE, NULL, false, CURSOR "data: hi\n\n" },
+    { "a frame of the payload alone", WIRE_WS_PLAIN, NULL, false, "\x81\x02hi" },
+    { "SUBSCRIBE gets the object", WIRE_RESP2, "news", false, "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$134\r\n" OBJECT(FROM) "\r\n" },
+    { "in RESP3, too", WIRE_RESP3, "news", false, ">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$134\r\n" OBJECT(FROM) "\r\n" },
+    { "PSUBSCRIBE gets the object", WIRE_RESP2_STAR, "**", true,
+      "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$4\r\nnews\r\n$134\r\n" OBJECT(FROM) "\r\n" },
+    { "an entry has more fields", WIRE_RESP_ENTRY, NULL, false,
+      "*2\r\n" ENTRY "6\r\n$4\r\ndata\r\n$2\r\nhi\r\n$4\r\nfrom\r\n$52\r\n" FROM "\r\n$4\r\ntime\r\n$13\r\n1764000000123\r\n" },
+    { "an entry of a pattern's", WIRE_RESP_ENTRY_TOPIC, NULL, false,
+      "*2\r\n" ENTRY "8\r\n$4\r\ndata\r\n$2\r\nhi\r\n$5\r\ntopic\r\n$4\r\nnews\r\n$4\r\nfrom\r\n$52\r\n" FROM
+      "\r\n$4\r\ntime\r\n$13\r\n1764000000123\r\n" },
+};
+
+static struct message *make_stamped(const void *payload, size_t len, enum rule_payload kind, const char *from, unsigned stamps)
+{
+    struct message *m = message_new_from("news", 4, payload, (uint32_t)len, TEXT(from));
+    m->seq = 1041;
+    m->payload_kind = (uint8_t)kind;
+    m->stamps = (uint8_t)stamps;
+    m->time_ms = 1764000000123;
+    return m;
+}
+
+START_TEST(a_stamped_message_says_who_and_when_where_there_is_a_place_for_it)
+{
+    uint8_t *out;
+    struct feed *f = stamped[_i].feed != NULL ? make_feed(stamped[_i].feed, stamped[_i].is_pattern) : NULL;
+    struct message *m = make_stamped("hi", 2, RULE_TEXT, FROM, MESSAGE_STAMP_SENDER | MESSAGE_STAMP_TIME);
+    uint32_t len = encode(stamped[_i].form, m, f, &out);
+    ck_assert_msg(len == strlen(stamped[_i].want) && memcmp(out, stamped[_i].want, len) == 0, "%s: got %.*s", stamped[_i].name, (int)len, out);
+    free(out);
+    free(f);
+    message_unref(m);
+}
+END_TEST
+
+/* What a backend published has no sender, but the same form: whoever reads the topic parses one thing. */
+START_TEST(a_message_without_a_sender_is_an_object_on_a_stamped_topic_too)
+{
+    static const char want[] = "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$53\r\n" V1_BEGIN "\"hi\"}\r\n";
+    uint8_t *out;
+    struct feed *f = make_feed("news", false);
+    struct message *m = make_stamped("hi", 2, RULE_TEXT, "", MESSAGE_STAMP_SENDER);
+    uint32_t len = encode(WIRE_RESP2, m, f, &out);
+    ck_assert_msg(len == sizeof want - 1 && memcmp(out, want, len) == 0, "got %.*s", (int)len, out);
+    free(out);
+    free(f);
+    message_unref(m);
+}
+END_TEST
+
 static size_t random_payload(enum rule_payload kind, char *out, size_t max)
 {
     static const char *const text[] = { "<",
@@ -472,7 +546,7 @@ START_TEST(any_message_is_read_back_from_every_form)
         char payload[300];
         enum rule_payload kind = (enum rule_payload)below(3);
         size_t len = random_payload(kind, payload, 2 + below(sizeof payload - 2));
-        struct message *m = make("news", payload, len, kind);
+        struct message *m = make_stamped(payload, len, kind, below(2) ? FROM : "", below(4));
         for (size_t form = 0; form < HLY_ARRAY_LEN(v1_forms); form++) {
             uint8_t *out;
             uint32_t bytes = encode(v1_forms[form].form, m, NULL, &out);
@@ -522,8 +596,11 @@ START_TEST(no_message_is_longer_than_its_bound)
         unsigned newlines = below(3); /* none, some, all */
         for (size_t i = 0; i < len; i++)
             payload[i] = newlines == 2 || (newlines == 1 && below(4) == 0) ? "\r\n"[below(2)] : (char)below(128);
-        struct message *m = make(name, payload, len, (enum rule_payload)below(3));
+        struct message *m = message_new_from(name, name_len, payload, (uint32_t)len, below(2) ? TEXT(FROM) : TEXT(""));
         struct feed *f = make_feed(name, step % 2 == 1);
+        m->payload_kind = (uint8_t)below(3);
+        m->stamps = (uint8_t)below(4);
+        m->time_ms = UINT64_MAX - below(1000);
         m->seq = UINT64_MAX - below(1000);
         for (unsigned form = 0; form < WIRE_FORMS; form++) {
             uint8_t *out;
@@ -593,6 +670,8 @@ int main(void)
     tcase_add_test(t, the_header_of_a_frame_fits_its_object);
     tcase_add_test(t, a_topic_is_escaped_as_data_is);
     tcase_add_test(t, a_replayed_message_says_so_last);
+    tcase_add_loop_test(t, a_stamped_message_says_who_and_when_where_there_is_a_place_for_it, 0, HLY_ARRAY_LEN(stamped));
+    tcase_add_test(t, a_message_without_a_sender_is_an_object_on_a_stamped_topic_too);
     tcase_add_test(t, any_message_is_read_back_from_every_form);
     tcase_add_test(t, the_longest_message_has_a_bound);
     tcase_add_test(t, no_message_is_longer_than_its_bound);

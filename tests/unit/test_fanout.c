@@ -231,6 +231,8 @@ static void teardown(void)
     chunk_pool_done(&pool);
 }
 
+static uint64_t except; /* the name of the connection that does not get what is published now */
+
 static uint64_t publish_sized(const char *topic, uint32_t payload_len)
 {
     HLY_CLEANUP(message_unrefp) struct message *m = message_new(topic, strlen(topic), NULL, payload_len);
@@ -239,6 +241,7 @@ static uint64_t publish_sized(const char *topic, uint32_t payload_len)
     HOLDS(seq < MAX_SEQ);
     for (uint32_t i = 0; i < payload_len; i++)
         message_payload(m)[i] = (char)(seq * 131 + i * 7);
+    m->except = except;
     HOLDS(hub_publish(hub, m, SLICE_LIT(""), 0, &r) == 0 && r.seq == seq);
     return seq;
 }
@@ -414,6 +417,49 @@ START_TEST(a_topic_and_a_pattern_that_overlap_give_a_message_once)
     assert_got_range(&f, 1, 4);
     ck_assert_uint_eq(deliveries, 4);
     ck_assert_uint_eq(f.deliveries, 1);
+    fake_done(&f);
+}
+END_TEST
+
+/* Three connections, of which the second is left out; the names of the first two end in the same bits. */
+START_TEST(who_is_left_out_does_not_get_a_message_and_all_others_do)
+{
+    static const uint64_t connections[] = { 64 + 5, 128 + 5, 7, 0 };
+    struct fake f[4];
+    for (int i = 0; i < 4; i++) {
+        fake_init(&f[i], i % 2 == 0 ? SHARED : PER_FEED);
+        f[i].sub.name = connections[i];
+        fake_sub(&f[i], "a", false);
+    }
+    publish("a");
+    except = 128 + 5;
+    publish("a");
+    except = 64; /* of nobody here, and its bits are those of who has no name */
+    publish("a");
+    except = 0;
+    deliver();
+    for (int i = 0; i < 4; i++) {
+        assert_got(&f[i], i == 1 ? (uint64_t[]){ 1, 3 } : (uint64_t[]){ 1, 2, 3 }, i == 1 ? 2 : 3);
+        ck_assert_uint_eq(f[i].deliveries, 1);
+        fake_done(&f[i]);
+    }
+    ck_assert_uint_eq(deliveries, 11);
+}
+END_TEST
+
+START_TEST(who_is_left_out_of_a_whole_batch_hears_nothing)
+{
+    struct fake f;
+    fake_init(&f, SHARED);
+    f.sub.name = 9;
+    fake_sub(&f, "a", false);
+    fake_sub(&f, "**", true);
+    except = 9;
+    publish("a");
+    except = 0;
+    deliver();
+    ck_assert_uint_eq(f.deliveries, 0);
+    ck_assert_uint_eq(f.losses, 0);
     fake_done(&f);
 }
 END_TEST
@@ -701,6 +747,7 @@ static bool has[FAKES][NAMES];
 static uint64_t from[FAKES][NAMES];
 static uint64_t topic_of[FANOUT_BATCH_MAX]; /* names[] of each message since the last batch */
 static uint64_t seq_of[FANOUT_BATCH_MAX];
+static uint64_t except_of[FANOUT_BATCH_MAX];
 static size_t published;
 
 static bool name_matches(unsigned name, unsigned topic)
@@ -718,10 +765,18 @@ static unsigned number_of_name(struct slice pattern)
     ck_abort_msg("a pattern that nobody has");
 }
 
+/* The public name of its connection; of some the last bits are the same, and some have none. */
+static uint64_t name_of(unsigned fake)
+{
+    return fake % 5 == 4 ? 0 : 1000 + (uint64_t)(fake % 3) * 64 + fake / 8;
+}
+
 /* Which of a subscriber's names want this message? */
 static unsigned wanted_by(unsigned fake, size_t message, bool wants[NAMES])
 {
     unsigned count = 0;
+    if (except_of[message] != 0 && except_of[message] == name_of(fake))
+        return 0;
     for (unsigned n = 0; n < NAMES; n++) {
         wants[n] = has[fake][n] && from[fake][n] < seq_of[message] && name_matches(n, (unsigned)topic_of[message]);
         count += wants[n];
@@ -837,9 +892,11 @@ static void one_batch(struct fake *fakes)
         for (unsigned n = busy == 0 ? below(3) : 0; n > 0; n--)
             change_one(fakes, FAKES / 2);
         topic_of[published] = below(topics);
+        except = except_of[published] = below(4) == 0 ? name_of(below(FAKES)) : 0;
         seq_of[published] = publish_sized(names[topic_of[published]], some_size());
         published++;
     }
+    except = 0;
     memset(feed_encodes, 0, sizeof feed_encodes);
     deliver();
     check_batch(fakes);
@@ -855,6 +912,8 @@ START_TEST(any_batch_is_delivered_as_a_naive_model_says)
     number_of = number_of_name;
     for (unsigned i = 0; i < FAKES; i++)
         fake_init(&fakes[i], forms[i % HLY_ARRAY_LEN(forms)]);
+    for (unsigned i = 0; i < FAKES; i++)
+        fakes[i].sub.name = name_of(i);
     for (int batch = 0; batch < 120; batch++) {
         one_batch(fakes);
         HOLDS(pool.live_bytes == 0);
@@ -876,6 +935,8 @@ int main(void)
     tcase_add_loop_test(t, a_payload_of_any_size_arrives, 0, HLY_ARRAY_LEN(edges));
     tcase_add_test(t, who_keeps_a_slice_keeps_its_chunk);
     tcase_add_test(t, a_topic_and_a_pattern_that_overlap_give_a_message_once);
+    tcase_add_test(t, who_is_left_out_does_not_get_a_message_and_all_others_do);
+    tcase_add_test(t, who_is_left_out_of_a_whole_batch_hears_nothing);
     tcase_add_test(t, a_form_per_feed_gives_a_message_once_per_subscription);
     tcase_add_test(t, a_subscription_made_within_a_batch_begins_there);
     tcase_add_test(t, who_left_before_the_batch_gets_nothing);

@@ -21,6 +21,33 @@ START_TEST(a_message_is_a_copy_with_one_reference)
 }
 END_TEST
 
+START_TEST(who_sent_it_is_behind_the_payload)
+{
+    char from[] = "{\"sub\":\"alice\"}";
+    struct message *m = message_new_from("t", 1, "xy", 2, TEXT(from));
+    uint64_t without = sizeof *m + 3;
+    memset(from, '!', sizeof from - 1);
+    ck_assert_mem_eq(message_payload(m), "xy", 2);
+    ck_assert_uint_eq(message_from(m).len, 15);
+    ck_assert_mem_eq(message_from(m).ptr, "{\"sub\":\"alice\"}", 15);
+    ck_assert_uint_eq(message_memory(m), without + 15);
+    message_unref(m);
+    m = message_new("t", 1, "xy", 2);
+    ck_assert_uint_eq(message_from(m).len, 0);
+    message_unref(m);
+}
+END_TEST
+
+START_TEST(only_a_name_is_left_out)
+{
+    struct message *m = message_new("t", 1, "x", 1);
+    ck_assert(!message_leaves_out(m, 0) && !message_leaves_out(m, 7));
+    m->except = 7;
+    ck_assert(!message_leaves_out(m, 0) && !message_leaves_out(m, 8) && message_leaves_out(m, 7));
+    message_unref(m);
+}
+END_TEST
+
 START_TEST(topic_and_payload_may_be_as_long_as_allowed)
 {
     char topic[255];
@@ -91,6 +118,8 @@ int main(void)
     Suite *s = suite_create("message");
     TCase *t = tcase_create("message");
     tcase_add_test(t, a_message_is_a_copy_with_one_reference);
+    tcase_add_test(t, who_sent_it_is_behind_the_payload);
+    tcase_add_test(t, only_a_name_is_left_out);
     tcase_add_test(t, topic_and_payload_may_be_as_long_as_allowed);
     tcase_add_test(t, the_payload_may_be_empty_or_filled_in_later);
     tcase_add_test(t, a_message_lives_until_the_last_reference_goes);
