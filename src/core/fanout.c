@@ -11,6 +11,7 @@
 
 struct run { /* what one feed's subscribers of one form get of this batch */
     struct chunk_slice *slices;
+    struct chunk_slice *wire; /* a pattern's own encodings, of forms per feed; by message of the batch */
     struct delivery delivery;
     uint32_t messages;
     bool is_built;
@@ -21,8 +22,7 @@ struct touched { /* a feed that this batch has messages for */
     uint64_t has[WORDS]; /* bit i: message i of the batch */
     uint64_t excepts;    /* bit n: a message leaves out a connection whose name ends in these six bits */
     uint32_t messages;
-    struct run runs[WIRE_FORMS];
-    struct chunk_slice *wire[WIRE_FORMS]; /* a pattern's own encodings, of forms per feed; by message of the batch */
+    struct run *runs[WIRE_FORMS]; /* NULL: nobody has asked for that form yet */
 };
 
 struct gather { /* one touched feed of a subscriber that has several subscriptions */
@@ -43,11 +43,12 @@ struct fanout {
     struct chunk_pool *chunks;
     struct message *const *messages;
     size_t count;
-    struct chunk *filling; /* where the next frame goes */
+    struct chunk *filling[2]; /* where the next frame goes; and the next packed one, so that either kind lies side by side */
     struct chunk **held;   /* every chunk of this batch, one reference each */
     size_t held_count, held_cap;
     struct chunk_slice wire[FANOUT_BATCH_MAX][WIRE_FORMS]; /* chunk NULL: not encoded yet */
     struct pool touched; /* struct touched */
+    struct pool runs;    /* struct run */
     struct pool gathers; /* struct gather */
     struct pool slices;  /* struct chunk_slice: lists of them */
     struct subscriber **multi; /* subscribers with gathers */
@@ -99,6 +100,7 @@ struct fanout *fanout_new(struct sub_table *table, struct chunk_pool *chunks)
     f->table = table;
     f->chunks = chunks;
     f->touched = (struct pool){ .item_bytes = sizeof(struct touched), .per_block = 64 };
+    f->runs = (struct pool){ .item_bytes = sizeof(struct run), .per_block = 64 };
     f->gathers = (struct pool){ .item_bytes = sizeof(struct gather), .per_block = 1024 };
     f->slices = (struct pool){ .item_bytes = sizeof(struct chunk_slice), .per_block = 4 * FANOUT_BATCH_MAX };
     return f;
@@ -109,6 +111,7 @@ void fanout_free(struct fanout *f)
     if (f == NULL)
         return;
     pool_done(&f->touched);
+    pool_done(&f->runs);
     pool_done(&f->gathers);
     pool_done(&f->slices);
     free(f->held);
@@ -187,10 +190,10 @@ static void touch_feeds(struct fanout *f)
 
 /* ---- encoding */
 
-static struct chunk *chunk_for(struct fanout *f, uint32_t bytes)
+static struct chunk *chunk_for(struct fanout *f, struct chunk **filling, uint32_t bytes)
 {
-    if (f->filling != NULL && chunk_room(f->filling) >= bytes)
-        return f->filling;
+    if (*filling != NULL && chunk_room(*filling) >= bytes)
+        return *filling;
     if (f->held_count == f->held_cap) {
         size_t cap = f->held_cap == 0 ? 16 : f->held_cap * 2;
         struct chunk **held = realloc(f->held, cap * sizeof(struct chunk *));
@@ -203,8 +206,21 @@ static struct chunk *chunk_for(struct fanout *f, uint32_t bytes)
     if (c == NULL)
         return NULL;
     f->held[f->held_count++] = c;
-    f->filling = c;
+    *filling = c;
     return c;
+}
+
+static struct run *run_of(struct fanout *f, struct touched *t, enum wire_form form)
+{
+    struct run *run = t->runs[form];
+    if (run != NULL)
+        return run;
+    run = pool_take(&f->runs, 1);
+    if (run == NULL)
+        return NULL;
+    *run = (struct run){ 0 };
+    t->runs[form] = run;
+    return run;
 }
 
 /* Where the encoding of a message belongs: all share it, or those of one pattern. NULL when out of memory. */
@@ -212,16 +228,19 @@ static struct chunk_slice *wire_place(struct fanout *f, enum wire_form form, siz
 {
     if (!f->table->encoders[form].per_feed || !t->feed->is_pattern)
         return &f->wire[message][form];
-    if (t->wire[form] == NULL) {
-        t->wire[form] = pool_take(&f->slices, f->count);
-        if (t->wire[form] == NULL)
+    struct run *run = run_of(f, t, form);
+    if (run == NULL)
+        return NULL;
+    if (run->wire == NULL) {
+        run->wire = pool_take(&f->slices, f->count);
+        if (run->wire == NULL)
             return NULL;
-        memset(t->wire[form], 0, f->count * sizeof t->wire[form][0]);
+        memset(run->wire, 0, f->count * sizeof run->wire[0]);
     }
-    return &t->wire[form][message];
+    return &run->wire[message];
 }
 
-static bool encode(struct fanout *f, enum wire_form form, size_t message, struct touched *t, struct chunk_slice *ret)
+static bool encode_plain(struct fanout *f, enum wire_form form, size_t message, struct touched *t, struct chunk_slice *ret)
 {
     const struct wire_encoder *e = &f->table->encoders[form];
     const struct feed *feed = t->feed;
@@ -236,7 +255,7 @@ static bool encode(struct fanout *f, enum wire_form form, size_t message, struct
         return true;
     }
     struct message *m = f->messages[message];
-    struct chunk *c = chunk_for(f, e->bound(m, feed));
+    struct chunk *c = chunk_for(f, &f->filling[0], e->bound(m, feed));
     if (c == NULL)
         return false;
     uint32_t len = e->encode(m, feed, hub_epoch(f->table->hub), c->data + c->len);
@@ -244,6 +263,36 @@ static bool encode(struct fanout *f, enum wire_form form, size_t message, struct
     *ret = *place = (struct chunk_slice){ c, c->len, len, m->seq };
     c->len += len;
     return true;
+}
+
+/* The plain form is encoded first, once for all that pack it and all who take it as it is. What is not packed shares its bytes. */
+static bool encode_packed(struct fanout *f, enum wire_form form, size_t message, struct touched *t, struct chunk_slice *ret)
+{
+    const struct wire_packing *p = &f->table->packing;
+    struct chunk_slice plain;
+    *ret = (struct chunk_slice){ 0 };
+    if (!encode_plain(f, (enum wire_form)f->table->encoders[form].packs, message, t, &plain))
+        return false;
+    if (plain.len == 0)
+        return true;
+    form = p->as(form, plain.len);
+    struct chunk_slice *place = &f->wire[message][form];
+    if (place->chunk == NULL) {
+        struct chunk *c = chunk_for(f, &f->filling[1], p->bound(form, plain.len));
+        if (c == NULL)
+            return false;
+        uint32_t len = p->pack(p->ctx, form, plain.chunk->data + plain.off, plain.len, c->data + c->len);
+        assert(len <= chunk_room(c));
+        *place = len == 0 ? plain : (struct chunk_slice){ c, c->len, len, plain.seq };
+        c->len += len;
+    }
+    *ret = *place;
+    return true;
+}
+
+static bool encode(struct fanout *f, enum wire_form form, size_t message, struct touched *t, struct chunk_slice *ret)
+{
+    return f->table->encoders[form].is_packed ? encode_packed(f, form, message, t, ret) : encode_plain(f, form, message, t, ret);
 }
 
 /* Append a slice to a list, joining it to the last one where it continues it. */
@@ -273,9 +322,8 @@ static void delivery_add(struct delivery *d, struct chunk_slice *list, struct ch
     d->marks |= (uint8_t)(1u << m->on_slow | (m->has_events ? DELIVERY_EVENTS : 0));
 }
 
-static bool run_build(struct fanout *f, struct touched *t, enum wire_form form)
+static bool run_build(struct fanout *f, struct touched *t, struct run *run, enum wire_form form)
 {
-    struct run *run = &t->runs[form];
     if (run->slices == NULL && (run->slices = pool_take(&f->slices, t->messages)) == NULL)
         return false;
     run->messages = 0;
@@ -341,13 +389,13 @@ static void walk(struct fanout *f, struct touched *t)
         prefetch(feed, i);
         struct subscription *sub = feed->subs[i];
         struct subscriber *s = sub->subscriber;
-        struct run *run = &t->runs[s->form];
         if (HLY_UNLIKELY(s->count > 1 || sub->from_seq >= first_seq || s->had_seq >= first_seq || s->catchup != NULL || may_be_left_out(t, s))) {
             if (s->catchup == NULL && !gather_later(f, sub))
                 lost(f, s, first_seq);
             continue;
         }
-        if (HLY_UNLIKELY(!run->is_built) && !run_build(f, t, s->form)) {
+        struct run *run = t->runs[s->form];
+        if (HLY_UNLIKELY(run == NULL || !run->is_built) && ((run = run_of(f, t, s->form)) == NULL || !run_build(f, t, run, s->form))) {
             lost(f, s, first_seq);
             continue;
         }
@@ -417,9 +465,9 @@ static void batch_end(struct fanout *f)
         f->multi[i]->gather = NULL;
     for (size_t i = 0; i < f->held_count; i++)
         chunk_unref(f->held[i]);
-    f->touched.used = f->gathers.used = f->slices.used = 0;
+    f->touched.used = f->runs.used = f->gathers.used = f->slices.used = 0;
     f->multi_count = f->held_count = 0;
-    f->filling = NULL;
+    f->filling[0] = f->filling[1] = NULL;
 }
 
 uint64_t fanout_run(struct fanout *f, struct message *const *messages, size_t n)

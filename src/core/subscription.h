@@ -36,6 +36,14 @@ enum wire_form {
     WIRE_RESP3_STAR,
     WIRE_RESP_ENTRY,       /* a stream's entry: cursor, [data, payload] */
     WIRE_RESP_ENTRY_TOPIC, /* the same with its topic, for patterns */
+    /* Packed forms: one of those above, compressed. Those of a WebSocket by the bits of the window, 9 to 15. */
+    WIRE_WS_PLAIN_DEFLATED,
+    WIRE_WS_V1_DEFLATED = WIRE_WS_PLAIN_DEFLATED + 7,
+    WIRE_SSE_GZIP = WIRE_WS_V1_DEFLATED + 7,
+    WIRE_SSE_JSON_GZIP,
+    WIRE_SSE_V1_GZIP,
+    WIRE_NDJSON_GZIP,
+    WIRE_IFRAME_GZIP,
     WIRE_FORMS
 };
 
@@ -72,6 +80,20 @@ struct wire_encoder { /* filled in by transport/ */
      * matches two subscriptions of one subscriber comes twice. */
     bool per_feed;
     bool carries_presence; /* joins and leaves are told in this form; in others there is no word for them */
+    /* A packed form: live messages are encoded in the form `packs`, and that is packed, once for all who take it so. What is read from history is for one
+     * subscriber alone, and is written by encode(), in a way that this form's readers read as well. */
+    bool is_packed;
+    uint8_t packs; /* enum wire_form */
+};
+
+struct wire_packing { /* filled in by transport/, for packed forms; all zero where there are none */
+    /* The packed form whose bytes serve for this one as well, for an encoding of that length. */
+    enum wire_form (*as)(enum wire_form form, uint32_t len);
+    /* An upper bound of what pack() writes, in bytes. */
+    uint32_t (*bound)(enum wire_form form, uint32_t len);
+    /* Pack one encoding, and return its bytes; 0: it goes as it is. */
+    uint32_t (*pack)(void *ctx, enum wire_form form, const uint8_t *plain, uint32_t len, uint8_t *out);
+    void *ctx;
 };
 
 /* Filled in by each transport; core calls nothing else above it. deliver() is called from the fan-out's walk: it may mark its connection
@@ -138,6 +160,7 @@ struct sub_table { /* one per reactor */
     struct pattern_index *patterns; /* of struct feed */
     struct map pairs;               /* (subscriber, feed) -> subscription, for subscribers with many */
     struct wire_encoder encoders[WIRE_FORMS];
+    struct wire_packing packing;
     /* A subscription has begun or ended: enum subscription_change. NULL: nobody wants to know. It must not subscribe or unsubscribe. Called with
      * change_lock, which all reactors share, held since before the hub knew of it: so what is told of a name is in the order in which it happened. */
     void (*on_subscription)(struct subscriber *s, struct slice name, bool is_pattern, unsigned change);

@@ -85,6 +85,9 @@ struct slice http1_header_get(const struct http1_request *rq, const char *name);
 /* Is the token in the comma-separated list(s) of all headers of that name, without case (RFC 9110 5.6.1)? */
 bool http1_header_has_token(const struct http1_request *rq, const char *name, const char *token);
 
+/* Does the client take an answer with Content-Encoding gzip, and like it no less than a plain one (RFC 9110 12.5.3)? */
+bool http1_accepts_gzip(const struct http1_request *rq);
+
 /* Walk the query (application/x-www-form-urlencoded: %XX and '+'). Start with *pos = 0. On each call that returns 1, *key and
  * *value are the decoded next pair, written to the start of scratch, each with a NUL after it (and perhaps in it: %00). To
  * keep a pair, let the next call write behind its value. Scratch of the query's length + 2 bytes is enough for both ways.

@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 
 #include "base/slice.h"
+#include "proto/ws_extension.h"
 
 #define KEY_CHARS 24 /* base64 of 16 bytes */
 #define SHA1_BYTES 20
@@ -144,6 +145,8 @@ static int check_websocket_headers(const struct http1_request *rq, const char **
         return refuse(400, "The Sec-WebSocket-Key is not the base64 form of 16 bytes.", ret_why);
     if (!protocols_are_valid(rq))
         return refuse(400, "The Sec-WebSocket-Protocol header is not a list of subprotocol names.", ret_why);
+    if (!ws_extensions_are_valid(rq))
+        return refuse(400, "The Sec-WebSocket-Extensions header is not a list of extensions with their parameters.", ret_why);
     return 0;
 }
 

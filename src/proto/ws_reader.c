@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/utf8.h"
+#include "proto/ws_deflate.h"
 
 /* All that survives a short read. It begins on the stack of ws_reader_next(), and goes to the heap only if, when the
  * call ends, there is something in it that the next call needs. */
@@ -15,6 +16,7 @@ struct ws_partial {
     bool in_payload;
     bool in_message; /* a data message has begun and is not finished */
     bool is_text;
+    bool is_deflated; /* RSV1 stands in its first frame (RFC 7692 6) */
     struct utf8_state utf8;
     uint32_t fragments; /* frames of the message so far */
     struct buf message; /* payload of the message so far, if it has to be kept */
@@ -71,6 +73,12 @@ static int reader_fail(struct ws_reader *r, struct ws_partial *p, int verdict)
 
 /* ---- a frame begins */
 
+/* The most bytes that a message may have as it comes. */
+static uint64_t input_max(const struct ws_reader *r, const struct ws_partial *p)
+{
+    return p->is_deflated ? ws_inflate_input_max(r->max_message) : r->max_message;
+}
+
 static int begin_data_frame(const struct ws_reader *r, struct ws_partial *p)
 {
     const struct ws_frame_header *h = &p->frame;
@@ -79,10 +87,11 @@ static int begin_data_frame(const struct ws_reader *r, struct ws_partial *p)
     if (!p->in_message) {
         p->in_message = true;
         p->is_text = h->opcode == WS_OP_TEXT;
+        p->is_deflated = h->rsv != 0;
         p->utf8 = (struct utf8_state){ 0 };
         p->fragments = 0;
     }
-    if (h->payload_len > r->max_message - p->message.len) /* message.len is within max_message: it was checked here */
+    if (h->payload_len > input_max(r, p) - p->message.len) /* message.len is within it: it was checked here */
         return -WS_CLOSE_TOO_BIG;
     if (p->fragments >= r->max_fragments)
         return -WS_CLOSE_POLICY;
@@ -103,14 +112,26 @@ static int begin_frame(const struct ws_reader *r, struct ws_partial *p)
 
 /* ---- an event is complete: each returns 1, or the verdict on what was completed */
 
-static int message_event(struct ws_partial *p, struct ws_event *ret_event)
+static int inflate_message(struct ws_reader *r, const struct ws_partial *p, struct ws_event *ret_event)
+{
+    struct slice payload;
+    int rc = ws_inflate(r->inflater, ret_event->payload, ret_event->len, r->max_message, p->is_text, &payload);
+    if (rc < 0)
+        return rc;
+    ret_event->was_deflated = true;
+    ret_event->payload = (const uint8_t *)payload.ptr;
+    ret_event->len = payload.len;
+    return 1;
+}
+
+static int message_event(struct ws_reader *r, struct ws_partial *p, struct ws_event *ret_event)
 {
     p->in_message = false;
-    if (p->is_text && !utf8_is_complete(&p->utf8))
-        return -WS_CLOSE_BAD_DATA;
     ret_event->type = WS_EVENT_MESSAGE;
     ret_event->is_text = p->is_text;
-    return 1;
+    if (p->is_deflated)
+        return inflate_message(r, p, ret_event);
+    return p->is_text && !utf8_is_complete(&p->utf8) ? -WS_CLOSE_BAD_DATA : 1;
 }
 
 static int close_event(struct ws_reader *r, struct ws_partial *p, struct ws_event *ret_event)
@@ -138,7 +159,7 @@ static int complete_event(struct ws_reader *r, struct ws_partial *p, const uint8
     struct ws_event e = { .payload = payload, .len = len };
     int rc = 1;
     if (!ws_opcode_is_control(p->frame.opcode))
-        rc = message_event(p, &e);
+        rc = message_event(r, p, &e);
     else if (p->frame.opcode == WS_OP_CLOSE)
         rc = close_event(r, p, &e);
     else
@@ -158,7 +179,7 @@ static int take_payload(struct ws_reader *r, struct ws_partial *p, uint8_t *byte
     const struct ws_frame_header *h = &p->frame;
     bool is_data = !ws_opcode_is_control(h->opcode);
     ws_frame_mask(bytes, len, h->masking_key, p->frame_got);
-    if (is_data && p->is_text && utf8_feed(&p->utf8, bytes, len) < 0)
+    if (is_data && p->is_text && !p->is_deflated && utf8_feed(&p->utf8, bytes, len) < 0)
         return -WS_CLOSE_BAD_DATA;
     p->frame_got += len;
     p->in_payload = p->frame_got < h->payload_len;
@@ -206,6 +227,11 @@ void ws_reader_init(struct ws_reader *r, uint64_t max_message, uint32_t max_frag
     *r = (struct ws_reader){ .max_message = max_message, .max_fragments = max_fragments };
 }
 
+void ws_reader_allow_deflate(struct ws_reader *r, struct ws_inflater *inflater)
+{
+    r->inflater = inflater;
+}
+
 void ws_reader_done(struct ws_reader *r)
 {
     if (r->partial != NULL)
@@ -229,7 +255,10 @@ int ws_reader_next(struct ws_reader *r, uint8_t *data, size_t len, size_t *ret_u
         p = r->partial;
     else
         ws_frame_parser_init(&fresh.parser);
+    p->parser.allow_rsv1 = r->inflater != NULL;
     partial_reclaim(p);
+    if (r->inflater != NULL)
+        ws_inflate_reclaim(r->inflater);
     size_t used = len; /* of a closed one: discarded */
     int rc = r->closed ? 0 : take_frames(r, p, data, len, &used, ret_event);
     if (rc >= 0 && reader_keep(r, p) < 0)

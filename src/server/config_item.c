@@ -44,7 +44,6 @@ const struct config_refusal config_refusals[] = {
     { "engine", NULL },
     { "drain_time", NULL },
     { "drain_rate", NULL },
-    { "limits.deflate", NULL },
     { NULL, NULL },
 };
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/deflate.h"
 #include "core/cursor.h"
 #include "proto/resp.h"
 #include "proto/ws_frame.h"
@@ -317,6 +318,42 @@ static uint32_t entry_topic_encode(struct message *m, const struct feed *f, cons
     return entry_put(m, epoch, true, out);
 }
 
+/* ---- packed forms, as they are read from history: for one client alone. Nothing is deflated there, as it would be once for each who comes back, and they come back
+ * together. A WebSocket takes it as it is; in a gzip stream it is stored. */
+
+static size_t stored_headers(uint32_t bound)
+{
+    return deflate_stored_size(bound) - bound;
+}
+
+static uint32_t stored_bound(uint32_t bound)
+{
+    assert(bound <= UINT32_MAX - stored_headers(bound));
+    return bound + (uint32_t)stored_headers(bound);
+}
+
+/* The text is written so far behind that the headers of its blocks fit in front of them. */
+#define STORED(form) \
+    static uint32_t form##_stored_bound(struct message *m, const struct feed *f) \
+    { \
+        return stored_bound(form##_bound(m, f)); \
+    } \
+    static uint32_t form##_stored_encode(struct message *m, const struct feed *f, const char *epoch, uint8_t *out) \
+    { \
+        uint8_t *text = out + stored_headers(form##_bound(m, f)); \
+        return (uint32_t)deflate_stored(out, text, form##_encode(m, f, epoch, text)); \
+    }
+STORED(sse)
+STORED(sse_v1)
+STORED(ndjson)
+STORED(iframe)
+
+#define DEFLATED(form, plain, ...) \
+    [form] = { .is_packed = true, .packs = plain, __VA_ARGS__ }, [form + 1] = { .is_packed = true, .packs = plain, __VA_ARGS__ }, \
+    [form + 2] = { .is_packed = true, .packs = plain, __VA_ARGS__ }, [form + 3] = { .is_packed = true, .packs = plain, __VA_ARGS__ }, \
+    [form + 4] = { .is_packed = true, .packs = plain, __VA_ARGS__ }, [form + 5] = { .is_packed = true, .packs = plain, __VA_ARGS__ }, \
+    [form + 6] = { .is_packed = true, .packs = plain, __VA_ARGS__ }
+
 const struct wire_encoder transport_encoders[WIRE_FORMS] = {
     [WIRE_WS_PLAIN] = { .bound = ws_bound, .encode = ws_encode },
     [WIRE_WS_V1] = { .bound = ws_v1_bound, .encode = ws_v1_encode, .carries_presence = true },
@@ -332,4 +369,14 @@ const struct wire_encoder transport_encoders[WIRE_FORMS] = {
     [WIRE_RESP3_STAR] = { .bound = resp_bound, .encode = resp3_star_encode, .per_feed = true },
     [WIRE_RESP_ENTRY] = { .bound = entry_bound, .encode = entry_encode },
     [WIRE_RESP_ENTRY_TOPIC] = { .bound = entry_bound, .encode = entry_topic_encode },
+    DEFLATED(WIRE_WS_PLAIN_DEFLATED, WIRE_WS_PLAIN, .bound = ws_bound, .encode = ws_encode),
+    DEFLATED(WIRE_WS_V1_DEFLATED, WIRE_WS_V1, .bound = ws_v1_bound, .encode = ws_v1_encode, .carries_presence = true),
+    [WIRE_SSE_GZIP] = { .bound = sse_stored_bound, .encode = sse_stored_encode, .is_packed = true, .packs = WIRE_SSE },
+    [WIRE_SSE_JSON_GZIP] = { .bound = sse_v1_stored_bound, .encode = sse_v1_stored_encode, .is_packed = true, .packs = WIRE_SSE_JSON },
+    [WIRE_SSE_V1_GZIP] = { .bound = sse_v1_stored_bound, .encode = sse_v1_stored_encode, .is_packed = true, .packs = WIRE_SSE_V1,
+                           .carries_presence = true },
+    [WIRE_NDJSON_GZIP] = { .bound = ndjson_stored_bound, .encode = ndjson_stored_encode, .is_packed = true, .packs = WIRE_NDJSON,
+                           .carries_presence = true },
+    [WIRE_IFRAME_GZIP] = { .bound = iframe_stored_bound, .encode = iframe_stored_encode, .is_packed = true, .packs = WIRE_IFRAME,
+                           .carries_presence = true },
 };

@@ -28,7 +28,9 @@
 #include "core/reading.h"
 #include "transport/client_info.h"
 #include "transport/cors.h"
+#include "transport/gzip_stream.h"
 #include "transport/kick.h"
+#include "transport/packer.h"
 #include "transport/query.h"
 #include "transport/wish.h"
 
@@ -65,6 +67,7 @@ struct poll {
     bool has_etag;
     bool is_gap;       /* messages are missing before the first */
     bool is_complete;  /* it takes no more: what comes is for the next poll */
+    bool takes_gzip;
     uint16_t refused_with; /* a backend has ended it: the status that says so; 0: it has not */
     uint16_t origin_len; /* 0: the request has none */
     char origin[];
@@ -265,14 +268,16 @@ static void write_answer(struct buf *out, const struct poll *p, const char *curs
 /* Answer, and be gone: the client may begin its next request meanwhile. */
 static void poll_reply(struct poll *p, struct http_client *h, unsigned status, uint64_t seq)
 {
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    char cursor[CURSOR_MAX_BYTES + 1], cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128];
+    HLY_CLEANUP(buf_done) struct buf body = { 0 }, packed = { 0 };
+    char cursor[CURSOR_MAX_BYTES + 1], cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 192];
     struct reactor *r = p->reactor;
     cursor_format(cursor, hub_epoch(r->hub), seq);
     cors_headers(cors, p->reactor->settings, (struct slice){ p->origin_len > 0 ? p->origin : NULL, p->origin_len });
-    snprintf(extra, sizeof extra, "ETag: \"%s\"\r\nCache-Control: no-store\r\n%s", cursor, cors);
     if (status == 200)
         write_answer(&body, p, cursor);
+    bool is_gzip = status == 200 && p->takes_gzip && !body.failed && packer_gzip(r->packer, body.data, body.len, &packed);
+    snprintf(extra, sizeof extra, "ETag: %s\"%s\"\r\nCache-Control: no-store\r\n%s%s", is_gzip ? "W/" : "", /* of one coding among others: weak (RFC 9110 8.8.1) */
+             cursor, gzip_headers(r, is_gzip), cors);
     stat_add(status == 200 ? &r->stats.poll_answers : &r->stats.poll_not_modified, 1);
     stat_add(&r->stats.gaps, status == 200 && p->is_gap);
     bool failed = body.failed;
@@ -280,7 +285,7 @@ static void poll_reply(struct poll *p, struct http_client *h, unsigned status, u
     if (failed)
         http_reply_text(h, 503, "Retry-After: 1\r\n", "Out of memory, try again later.");
     else if (status == 200)
-        http_reply(h, 200, "application/json", body.data, body.len, extra);
+        http_reply(h, 200, "application/json", is_gzip ? packed.data : body.data, is_gzip ? packed.len : body.len, extra);
     else
         http_reply(h, status, NULL, NULL, SIZE_MAX, extra);
 }
@@ -512,8 +517,10 @@ void poll_open(struct http_client *h, const struct http1_request *rq, struct sli
     if (!wish_parse(h, rq, (struct slice){ 0 }, &wish) || !wish_is_allowed(h, &wish, false, false))
         return;
     struct poll *p = poll_new(http_reactor(h), origin, bound_wait(h, wait_ms));
-    if (p != NULL)
+    if (p != NULL) {
+        p->takes_gzip = gzip_is_wanted(p->reactor, rq);
         use_etags(p, rq, &wish);
+    }
     struct opening *o = p == NULL ? NULL : opening_new(&wish, &p->sub);
     if (o == NULL) {
         free(p);

@@ -9,6 +9,7 @@
 #include "transport/auth_callback.h"
 #include "transport/encoders.h"
 #include "transport/membership.h"
+#include "transport/packer.h"
 #include "transport/resp_client.h"
 #include "transport/secure_conn.h"
 #include "transport/unread.h"
@@ -34,6 +35,7 @@ static bool on_turn(void *ctx)
 {
     struct reactor *r = ctx;
     struct message *batch[FANOUT_BATCH_MAX];
+    packer_turn(r->packer);
     for (int n = 0; n < BATCHES_PER_TURN && hub_has_mail(r->hub, r->index); n++) {
         size_t count = hub_take(r->hub, r->index, batch, FANOUT_BATCH_MAX);
         if (count == 0)
@@ -73,8 +75,9 @@ int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engi
     RAND_bytes((unsigned char *)&r->random, sizeof r->random);
     r->random |= 1;
     if (sub_table_init(&r->table, hub, index, transport_encoders, &r->loop.chunks) < 0 ||
-        (r->fanout = fanout_new(&r->table, &r->loop.chunks)) == NULL)
+        (r->fanout = fanout_new(&r->table, &r->loop.chunks)) == NULL || (r->packer = packer_new(&r->stats)) == NULL)
         return -ENOMEM; /* the process does not start: no use in tidying up */
+    r->table.packing = packer_packing(r->packer);
     for (size_t i = 0; i < rules_count(rules); i++)
         r->has_events |= rules_at(rules, i)->events;
     if (membership_is_wanted(rules)) {
@@ -94,6 +97,8 @@ void reactor_done(struct reactor *r)
     resp_slots_free_spare(r);
     fanout_free(r->fanout);
     auth_callback_free(r->auth_callback);
+    packer_free(r->packer);
+    ws_inflater_done(&r->inflater);
     map_done(&r->sessions);
     sub_table_done(&r->table);
     rules_unref(r->rules);

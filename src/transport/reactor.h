@@ -9,11 +9,13 @@
 #include "core/rules.h"
 #include "engine/engine.h"
 #include "net/loop.h"
+#include "proto/ws_deflate.h"
 #include "transport/settings.h"
 #include "transport/stats.h"
 
 struct auth_callback;
 struct count_table;
+struct packer;
 struct presence;
 struct reactor;
 struct revocations;
@@ -26,6 +28,7 @@ struct server_view { /* what doors may know of the whole server; constant after 
     _Atomic uint64_t next_client_id;
     _Atomic uint64_t connections; /* public, now, all reactors */
     _Atomic uint64_t backends;    /* now, all reactors */
+    _Atomic uint64_t deflate_bytes; /* of compression contexts, all reactors: limits.deflate */
     _Atomic bool draining;
     struct count_table *addresses; /* connections by address (transport/peer.h) */
     struct count_table *users;     /* and by the subject of their tokens, with what those may publish */
@@ -49,6 +52,8 @@ struct reactor {
     struct server_view *server;
     struct sub_table table;
     struct fanout *fanout;
+    struct packer *packer;
+    struct ws_inflater inflater; /* for all WebSockets without a context of their own */
     struct stats stats;
     struct list paused;       /* struct paused */
     struct list unread;       /* struct unread */

@@ -36,6 +36,10 @@ struct settings {
     const struct addresses *trusted_proxies; /* NULL: none */
     uint64_t max_message;        /* bytes */
     uint32_t max_fragments;
+    bool deflate_websocket;      /* permessage-deflate is accepted */
+    bool deflate_context;        /* with a context for each connection, as far as max_deflate reaches */
+    bool deflate_gzip;           /* streams and polls are compressed for who asks for it */
+    uint64_t max_deflate;        /* bytes of contexts, of all reactors */
     uint64_t max_outq;           /* bytes, of one connection */
     uint64_t max_backend_outq;   /* bytes, of one backend connection */
     uint64_t max_outq_total;     /* bytes, of one reactor */

@@ -8,8 +8,10 @@
 #include "core/catchup.h"
 #include "transport/client_info.h"
 #include "transport/cors.h"
+#include "transport/gzip_stream.h"
 #include "transport/kick.h"
 #include "transport/membership.h"
+#include "transport/packer.h"
 #include "transport/peer.h"
 #include "transport/public_door.h"
 #include "transport/slow.h"
@@ -39,6 +41,7 @@ struct sse_subscriber {
     struct client client;
     struct buf head; /* status line and headers, until the stream opens */
     uint8_t state;   /* enum sse_state */
+    bool is_gzip;
     bool is_awaited; /* on_opened() is still to come */
     bool is_orphan;  /* the connection has gone meanwhile */
 };
@@ -57,11 +60,19 @@ static void sse_enter(struct sse_subscriber *s, enum sse_state next)
 
 /* ---- what is sent beside messages */
 
+static void say(struct sse_subscriber *s, const char *text, size_t len)
+{
+    if (s->is_gzip)
+        gzip_stream_write(s->conn, text, len);
+    else
+        conn_write_later(s->conn, text, len);
+}
+
 static void send_retry(struct sse_subscriber *s)
 {
     char text[40];
     int n = snprintf(text, sizeof text, "retry: %" PRIu32 "\n", RETRY_MS + reactor_random(s->reactor, RETRY_SPREAD_MS));
-    conn_write_later(s->conn, text, (size_t)n);
+    say(s, text, (size_t)n);
 }
 
 /* An event of an id alone: the browser notes it and shows nothing (9.2.6). */
@@ -71,7 +82,7 @@ static void send_id(struct sse_subscriber *s, uint64_t seq)
     size_t n = 4 + cursor_format(text + 4, hub_epoch(s->reactor->hub), seq);
     text[n++] = '\n';
     text[n++] = '\n';
-    conn_write_later(s->conn, text, n);
+    say(s, text, n);
 }
 
 static bool on_gap(struct subscriber *sub, uint64_t after_seq, enum gap_reason reason)
@@ -82,7 +93,7 @@ static bool on_gap(struct subscriber *sub, uint64_t after_seq, enum gap_reason r
     int n = snprintf(text, sizeof text, "event: halley.gap\ndata: {\"after\":\"%s\",\"reason\":\"%s\"}\n\n", cursor,
                      gap_reason_name(reason));
     stat_add(&s->reactor->stats.gaps, 1);
-    conn_write_later(s->conn, text, (size_t)n);
+    say(s, text, (size_t)n);
     return true;
 }
 
@@ -201,7 +212,7 @@ static void on_stop(struct conn *c)
     struct sse_subscriber *s = c->owner;
     if (s->state == SSE_STREAMING) {
         send_retry(s);
-        conn_write_later(c, "\n", 1);
+        say(s, "\n", 1);
     }
     sse_enter(s, SSE_ENDED);
     conn_finish(c, LINGER_MS);
@@ -276,32 +287,36 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_
     membership_connected(&s->sub, "sse");
     conn_write_later(s->conn, s->head.data, s->head.len);
     buf_done(&s->head);
+    if (s->is_gzip)
+        gzip_stream_begin(s->conn);
     send_retry(s);
     if (seq != UINT64_MAX)
         send_id(s, seq);
     else
-        conn_write_later(s->conn, "\n", 1);
+        say(s, "\n", 1);
     set_timer(s);
 }
 
-static const char *write_headers(char out[CORS_HEADERS_MAX + 128], const struct settings *set, struct slice origin)
+#define HEADERS_MAX (CORS_HEADERS_MAX + 192)
+
+static void write_headers(char out[HEADERS_MAX], const struct reactor *r, struct slice origin, bool is_gzip)
 {
     char cors[CORS_HEADERS_MAX];
-    snprintf(out, CORS_HEADERS_MAX + 128, "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n%s", /* nginx passes events on as they come */
-             cors_headers(cors, set, origin));
-    return out;
+    snprintf(out, HEADERS_MAX, "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n%s%s", /* nginx passes events on as they come */
+             gzip_headers(r, is_gzip), cors_headers(cors, r->settings, origin));
 }
 
-static struct sse_subscriber *sse_subscriber_new(struct http_client *h, const char *headers, bool is_json)
+static struct sse_subscriber *sse_subscriber_new(struct http_client *h, const char *headers, bool is_json, bool is_gzip)
 {
+    enum wire_form form = is_json ? WIRE_SSE_JSON : WIRE_SSE;
     struct reactor *r = http_reactor(h);
     struct sse_subscriber *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    *s = (struct sse_subscriber){ .conn = http_conn(h), .reactor = r };
+    *s = (struct sse_subscriber){ .conn = http_conn(h), .reactor = r, .is_gzip = is_gzip };
     client_init(&s->client, r);
     client_set_token(&s->client, http_token(h));
-    subscriber_init(&s->sub, &r->table, &sse_ops, is_json ? WIRE_SSE_JSON : WIRE_SSE);
+    subscriber_init(&s->sub, &r->table, &sse_ops, is_gzip ? packer_gzip_form(form) : form);
     s->sub.name = client_name(&s->client);
     http1_write_head(&s->head, r->loop.wall_ms, 200, false, CONTENT_TYPE, SIZE_MAX, headers);
     if (!s->head.failed)
@@ -312,16 +327,17 @@ static struct sse_subscriber *sse_subscriber_new(struct http_client *h, const ch
 
 void sse_subscriber_open(struct http_client *h, const struct http1_request *rq, struct slice origin, bool is_json)
 {
-    char headers[CORS_HEADERS_MAX + 128];
+    char headers[HEADERS_MAX];
+    bool is_gzip = gzip_is_wanted(http_reactor(h), rq);
     HLY_CLEANUP(wish_done) struct wish wish = { 0 };
     if (!wish_parse(h, rq, http1_header_get(rq, "Last-Event-ID"), &wish) || !wish_is_allowed(h, &wish, false, false))
         return;
-    write_headers(headers, http_reactor(h)->settings, origin);
+    write_headers(headers, http_reactor(h), origin, is_gzip);
     if (rq->method == HTTP1_HEAD) {
         http_reply(h, 200, CONTENT_TYPE, NULL, SIZE_MAX, headers);
         return;
     }
-    struct sse_subscriber *s = sse_subscriber_new(h, headers, is_json);
+    struct sse_subscriber *s = sse_subscriber_new(h, headers, is_json, is_gzip);
     struct opening *o = s == NULL ? NULL : opening_new(&wish, &s->sub);
     if (o == NULL) {
         if (s != NULL)

@@ -60,6 +60,17 @@
     C(v1_errors, "of them, those answered with an error") \
     C(v1_pauses, "times that a halley.v1 WebSocket was not read because too many of its commands had no answer yet") \
     C(replays, "halley.v1 replays begun: subscribes with after or last") \
+    C(deflated, "messages deflated, each once per reactor, wire form and window size, for all who take it so: permessage-deflate, gzip streams") \
+    C(deflate_bytes_in, "bytes of them before") \
+    C(deflate_bytes_out, "bytes of them after") \
+    C(deflate_skipped, "messages that went as they are because enough had been deflated in that turn of the loop") \
+    C(inflated, "messages from WebSocket clients that came compressed") \
+    C(inflate_bytes_in, "bytes of them as they came") \
+    C(inflate_bytes_out, "bytes of them inflated") \
+    C(inflate_cut, "of those closed over limits.message, messages that were inflated up to it and no further") \
+    G(deflate_contexts, "WebSockets that have a compression context of their own (deflate.context)") \
+    G(deflate_context_bytes, "memory of these, which limits.deflate bounds") \
+    C(deflate_refused, "WebSockets that got no context of their own because of limits.deflate, and are served without") \
     C(client_messages, "messages received from WebSocket clients") \
     C(commands, "halley.v1 commands that came with POST /command") \
     C(commands_forwarded, "of them, those for a connection that another reactor has") \

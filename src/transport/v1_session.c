@@ -196,13 +196,21 @@ static void obey(struct v1_session *s, enum slow_verdict verdict)
     }
 }
 
+static void send_messages(struct v1_session *s, const struct delivery *d)
+{
+    if (s->carrier->deliver != NULL)
+        s->carrier->deliver(s, d);
+    else
+        conn_send(s->conn, d->slices, d->count, d->bytes);
+}
+
 static void deliver(struct subscriber *sub, const struct delivery *d)
 {
     struct v1_session *s = HLY_CONTAINER_OF(sub, struct v1_session, sub);
     if (HLY_UNLIKELY(!s->is_open))
         return;
     if (HLY_LIKELY(!slow_has_no_room(s->reactor, s->conn, d))) {
-        conn_send(s->conn, d->slices, d->count, d->bytes);
+        send_messages(s, d);
         return;
     }
     struct slow_client slow = as_slow(s);
@@ -213,7 +221,7 @@ static void replay(struct subscriber *sub, const struct delivery *d)
 {
     struct v1_session *s = HLY_CONTAINER_OF(sub, struct v1_session, sub);
     if (s->is_open)
-        conn_send(s->conn, d->slices, d->count, d->bytes);
+        send_messages(s, d);
 }
 
 static bool is_full(struct subscriber *sub)

@@ -17,7 +17,8 @@ struct kick;
 struct v1_session;
 
 struct v1_carrier {
-    enum wire_form form; /* of its messages */
+    enum wire_form form; /* of its messages; the carrier may choose a packed one for the subscriber before it opens */
+    void (*deliver)(struct v1_session *s, const struct delivery *d); /* send messages of that form; NULL: as they are */
     /* Frame one of the server's objects and queue it for the end of the turn (conn_write_later(), in one call, so that nothing comes between). cursor: "" or,
      * where the object tells the live flow's cursor, this cursor: an event stream makes it the event's id. */
     void (*write)(struct v1_session *s, struct slice json, const char *cursor);

@@ -10,8 +10,10 @@
 #include "proto/json_write.h"
 #include "transport/client_info.h"
 #include "transport/cors.h"
+#include "transport/gzip_stream.h"
 #include "transport/iframe.h"
 #include "transport/kick.h"
+#include "transport/packer.h"
 #include "transport/peer.h"
 #include "transport/public_door.h"
 #include "transport/query.h"
@@ -37,6 +39,8 @@ static const unsigned stream_next[] = { /* bit n set: state n may follow */
 struct v1_stream {
     struct v1_session session;
     struct buf head;  /* status line, headers, and what comes before the first object; goes out with it */
+    uint32_t http_bytes; /* of head: what is HTTP's, and never compressed */
+    bool is_gzip;
     uint8_t kind;     /* enum v1_stream_kind */
     uint8_t state;    /* enum stream_state */
     bool is_awaited;  /* on_opened() is still to come */
@@ -69,6 +73,23 @@ static void stream_enter(struct v1_stream *t, enum stream_state next)
 
 /* ---- the carrier of the session */
 
+/* Status line and headers first, if they have not been written yet. */
+static void write_out(struct v1_stream *t, const uint8_t *bytes, size_t len)
+{
+    struct conn *c = t->session.conn;
+    size_t http = t->http_bytes;
+    t->http_bytes = 0;
+    if (!t->is_gzip) {
+        conn_write_later(c, bytes, len);
+        return;
+    }
+    if (http > 0) {
+        conn_write_later(c, bytes, http);
+        gzip_stream_begin(c);
+    }
+    gzip_stream_write(c, bytes + http, len - http);
+}
+
 static void write_object(struct v1_session *s, struct slice json, const char *cursor)
 {
     struct v1_stream *t = HLY_CONTAINER_OF(s, struct v1_stream, session);
@@ -87,7 +108,7 @@ static void write_object(struct v1_session *s, struct slice json, const char *cu
     if (out.failed)
         conn_fail(s->conn, ENOMEM);
     else
-        conn_write_later(s->conn, out.data, out.len);
+        write_out(t, out.data, out.len);
 }
 
 static void stream_finish(struct v1_stream *t)
@@ -171,7 +192,7 @@ static void on_stop(struct conn *c)
     if (t->state == STREAM_STREAMING) {
         if (t->kind == V1_STREAM_SSE) {
             write_retry(&retry, t->session.reactor); /* for EventSource, which reconnects by itself; its block ends with the next object's */
-            conn_write_later(c, retry.data, retry.len);
+            write_out(t, retry.data, retry.len);
         }
         v1_session_stop(&t->session);
     }
@@ -234,11 +255,12 @@ static void on_opened(void *ctx, struct wish *wish, bool failed, struct opening_
     set_timer(&t->session);
 }
 
-static void write_headers(struct buf *out, const struct reactor *r, struct slice origin, enum v1_stream_kind kind)
+static void write_headers(struct buf *out, const struct reactor *r, struct slice origin, enum v1_stream_kind kind, bool is_gzip)
 {
     char cors[CORS_HEADERS_MAX];
     buf_str(out, "Cache-Control: no-store\r\n"
                  "X-Accel-Buffering: no\r\n"); /* nginx passes objects on as they come */
+    buf_str(out, gzip_headers(r, is_gzip));
     buf_str(out, cors_headers(cors, r->settings, origin));
     if (kind == V1_STREAM_IFRAME)
         iframe_write_headers(out, r->settings);
@@ -246,14 +268,16 @@ static void write_headers(struct buf *out, const struct reactor *r, struct slice
 }
 
 /* The state of a stream, ready to be opened; NULL when out of memory. */
-static struct v1_stream *stream_new(struct http_client *h, enum v1_stream_kind kind, const char *headers, struct slice callback)
+static struct v1_stream *stream_new(struct http_client *h, enum v1_stream_kind kind, const char *headers, struct slice callback, bool is_gzip)
 {
     struct reactor *r = http_reactor(h);
     struct v1_stream *t = calloc(1, sizeof *t);
     if (t == NULL)
         return NULL;
     t->kind = (uint8_t)kind;
+    t->is_gzip = is_gzip;
     http1_write_head(&t->head, r->loop.wall_ms, 200, false, framings[kind].content_type, SIZE_MAX, headers);
+    t->http_bytes = (uint32_t)t->head.len;
     if (kind == V1_STREAM_SSE)
         write_retry(&t->head, r);
     else if (kind == V1_STREAM_IFRAME)
@@ -263,6 +287,8 @@ static struct v1_stream *stream_new(struct http_client *h, enum v1_stream_kind k
         free(t);
         return NULL;
     }
+    if (is_gzip)
+        t->session.sub.form = (uint8_t)packer_gzip_form(carriers[kind].form);
     v1_session_identify(&t->session, http_token(h));
     return t;
 }
@@ -295,7 +321,7 @@ static void open_with(struct http_client *h, const struct http1_request *rq, enu
         http_reply(h, 200, framings[kind].content_type, NULL, SIZE_MAX, headers);
         return;
     }
-    struct v1_stream *t = stream_new(h, kind, headers, callback);
+    struct v1_stream *t = stream_new(h, kind, headers, callback, gzip_is_wanted(http_reactor(h), rq));
     struct opening *o = t == NULL ? NULL : opening_new(&wish, &t->session.sub);
     if (o == NULL) {
         if (t != NULL)
@@ -320,7 +346,7 @@ void v1_stream_open(struct http_client *h, const struct http1_request *rq, struc
         return;
     if (kind == V1_STREAM_IFRAME && !iframe_passes(h, rq, callback.value))
         return;
-    write_headers(&headers, http_reactor(h), origin, kind);
+    write_headers(&headers, http_reactor(h), origin, kind, gzip_is_wanted(http_reactor(h), rq));
     if (headers.failed)
         wish_refuse(h, http1_header_get(rq, "Origin"), &http_reactor(h)->stats.handshakes_bad_topic, 503, "Out of memory, try again later.");
     else

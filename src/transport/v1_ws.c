@@ -8,6 +8,7 @@
 #include "transport/v1_session.h"
 #include "transport/wish.h"
 #include "transport/ws_conn.h"
+#include "transport/ws_context.h"
 
 #define COMMAND_EXTRA_BYTES 4096 /* of a command around its data */
 
@@ -37,6 +38,11 @@ static void carrier_write(struct v1_session *s, struct slice json, const char *c
     ws_conn_send(&of_session(s)->ws, WS_OP_TEXT, (const uint8_t *)json.ptr, json.len);
 }
 
+static void carrier_deliver(struct v1_session *s, const struct delivery *d)
+{
+    ws_conn_deliver(&of_session(s)->ws, d);
+}
+
 static void carrier_close(struct v1_session *s, unsigned code, const char *reason)
 {
     ws_conn_close(&of_session(s)->ws, (enum ws_close_code)code, reason);
@@ -48,7 +54,7 @@ static void carrier_token_changed(struct v1_session *s)
 }
 
 static const struct v1_carrier ws_carrier = {
-    .form = WIRE_WS_V1, .write = carrier_write, .close = carrier_close, .token_changed = carrier_token_changed, .what = "halley.v1/websocket"
+    .form = WIRE_WS_V1, .deliver = carrier_deliver, .write = carrier_write, .close = carrier_close, .token_changed = carrier_token_changed, .what = "halley.v1/websocket"
 };
 
 static void on_free(struct v1_session *s)
@@ -159,6 +165,7 @@ void v1_ws_open(struct http_client *h, const struct http1_request *rq)
 {
     struct reactor *r = http_reactor(h);
     HLY_CLEANUP(wish_done) struct wish wish = { 0 };
+    HLY_CLEANUP(ws_agreement_done) struct ws_agreement agreement = { 0 };
     if (!wish_parse(h, rq, (struct slice){ 0 }, &wish) || !wish_is_allowed(h, &wish, false, true))
         return;
     struct v1_ws *w = calloc(1, sizeof *w);
@@ -168,7 +175,8 @@ void v1_ws_open(struct http_client *h, const struct http1_request *rq)
         return;
     }
     v1_session_identify(&w->session, http_token(h));
-    ws_handshake_write(&w->answer, rq, SLICE_LIT("halley.v1"), NULL);
+    ws_agree(&agreement, r, rq);
+    ws_handshake_write(&w->answer, rq, SLICE_LIT("halley.v1"), agreement.header);
     struct opening *o = w->answer.failed ? NULL : opening_new(&wish, &w->session.sub);
     if (o == NULL) {
         v1_session_end(&w->session);
@@ -179,6 +187,8 @@ void v1_ws_open(struct http_client *h, const struct http1_request *rq)
     ws_conn_init(&w->ws, r, http_conn(h), &v1_ws_handler);
     /* A payload that is over limits.message is answered with an error: a command may be longer, by as much as JSON and base64 usually add. */
     ws_reader_init(&w->ws.reader, r->settings->max_message * 2 + COMMAND_EXTRA_BYTES, r->settings->max_fragments);
+    ws_conn_set_deflate(&w->ws, &agreement);
+    w->session.sub.form = (uint8_t)ws_conn_form(&w->ws, WIRE_WS_V1);
     w->ws.deadline_ms = v1_session_next_deadline(&w->session);
     conn_pause(w->ws.conn, CONN_PAUSE_BUSY);
     opening_start(o, r, on_opened, w);

@@ -1,15 +1,20 @@
 #include "transport/ws_conn.h"
 
 #include <assert.h>
+#include <string.h>
 
+#include "base/deflate.h"
 #include "base/log.h"
+#include "transport/packer.h"
 #include "transport/peer.h"
 #include "transport/public_door.h"
 #include "transport/unread.h"
+#include "transport/ws_context.h"
 
 #define WS_CLOSE_TIMEOUT_MS 5000 /* for the peer's close frame, after ours */
 #define WS_LINGER_MS 2000
 #define WS_SILENT_IDLE_MS 100000
+#define WS_INFLATE_TURN_BYTES (256u << 10) /* of one connection in one turn, and one message more */
 
 /* RFC 6455 7.1. CLOSED is reachable from everywhere: TCP can vanish in any state. */
 #define WS_STATES(X) X(OPENING) X(OPEN) X(CLOSING) X(CLOSED)
@@ -46,6 +51,27 @@ void ws_conn_init(struct ws_conn *ws, struct reactor *r, struct conn *conn, cons
     ws_reader_init(&ws->reader, r->settings->max_message, r->settings->max_fragments);
     conn->owner = ws;
     conn->ops = &ws_conn_ops;
+}
+
+void ws_conn_set_deflate(struct ws_conn *ws, struct ws_agreement *a)
+{
+    if (!a->is_agreed)
+        return;
+    ws->deflate_bits = a->deflate.server_bits;
+    ws->context = a->context;
+    a->context = NULL;
+    bool has_own = ws->context != NULL && ws->context->inflater.keeps_context;
+    ws_reader_allow_deflate(&ws->reader, has_own ? &ws->context->inflater : &ws->reactor->inflater);
+}
+
+static bool has_deflater(const struct ws_conn *ws) /* of its own */
+{
+    return ws->context != NULL && ws->context->deflater != NULL;
+}
+
+enum wire_form ws_conn_form(const struct ws_conn *ws, enum wire_form plain)
+{
+    return ws->deflate_bits == 0 || has_deflater(ws) ? plain : packer_ws_form(plain, ws->deflate_bits);
 }
 
 static uint64_t ws_idle_ms(const struct ws_conn *ws)
@@ -118,13 +144,56 @@ void ws_conn_fail(struct ws_conn *ws, enum ws_close_code code, const char *reaso
     conn_finish(ws->conn, WS_LINGER_MS);
 }
 
+void ws_conn_deliver(struct ws_conn *ws, const struct delivery *d)
+{
+    struct chunk *packed = HLY_UNLIKELY(has_deflater(ws)) && !ws->conn->closed ? ws_context_pack(ws->context, d) : NULL;
+    if (packed == NULL) {
+        conn_send(ws->conn, d->slices, d->count, d->bytes);
+        return;
+    }
+    struct chunk_slice all = { packed, 0, packed->len, d->first_seq };
+    conn_send(ws->conn, &all, 1, packed->len);
+    chunk_unref(packed);
+}
+
+static void pause_if_unread(struct ws_conn *ws)
+{
+    if (conn_waiting(ws->conn) > ws->reactor->settings->max_outq) /* it asks and does not read: it is not read either */
+        conn_pause(ws->conn, CONN_PAUSE_REPLIES);
+}
+
+/* Returns whether it has been sent. */
+static bool send_deflated(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, size_t len)
+{
+    HLY_CLEANUP(buf_done) struct buf frame = { 0 }, packed = { 0 };
+    uint8_t *at = buf_reserve(&frame, WS_FRAME_HEADER_OUT_MAX + len), *to = buf_reserve(&packed, ws_deflate_bound(WS_FRAME_HEADER_OUT_MAX + len));
+    if (at == NULL || to == NULL)
+        return false;
+    size_t header = ws_frame_write_header(at, opcode, 0, len);
+    memcpy(at + header, payload, len);
+    uint32_t whole = (uint32_t)(header + len);
+    uint32_t deflated = has_deflater(ws) ? ws_context_deflate_frame(ws->context, at, whole, to)
+                                         : packer_deflate_frame(ws->reactor->packer, ws->deflate_bits, at, whole, to);
+    if (deflated == 0)
+        return false;
+    conn_write_later(ws->conn, to, deflated);
+    pause_if_unread(ws);
+    return true;
+}
+
+void ws_conn_send_compressed(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, size_t len)
+{
+    bool is_worth_it = ws->deflate_bits != 0 && len + WS_FRAME_HEADER_OUT_MAX >= PACK_MIN_BYTES && len <= PACK_MAX_BYTES;
+    if (!is_worth_it || !send_deflated(ws, opcode, payload, len))
+        ws_conn_send(ws, opcode, payload, len);
+}
+
 void ws_conn_send(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, size_t len)
 {
     uint8_t header[WS_FRAME_HEADER_OUT_MAX];
     conn_write_later(ws->conn, header, ws_frame_write_header(header, opcode, 0, len));
     conn_write_later(ws->conn, payload, len);
-    if (conn_waiting(ws->conn) > ws->reactor->settings->max_outq) /* it asks and does not read: it is not read either */
-        conn_pause(ws->conn, CONN_PAUSE_REPLIES);
+    pause_if_unread(ws);
 }
 
 /* ---- receiving */
@@ -134,7 +203,7 @@ static void ws_protocol_error(struct ws_conn *ws, enum ws_close_code code)
     struct stats *stats = &ws->reactor->stats;
     stat_add(code == WS_CLOSE_TOO_BIG ? &stats->closed_too_big : &stats->closed_protocol, 1);
     const char *why = code == WS_CLOSE_TOO_BIG    ? "the message is over limits.message"
-                      : code == WS_CLOSE_BAD_DATA ? "text that is not UTF-8"
+                      : code == WS_CLOSE_BAD_DATA ? "text that is not UTF-8, or compressed data that is broken"
                       : code == WS_CLOSE_POLICY   ? "the message has more frames than limits.fragments"
                       : code == WS_CLOSE_INTERNAL ? "out of memory"
                                                   : "the frame breaks RFC 6455";
@@ -152,6 +221,20 @@ static void ws_on_close(struct ws_conn *ws, const struct ws_event *ev, bool has_
         conn_finish(ws->conn, WS_LINGER_MS); /* unread input would turn our close() into a reset */
     else
         conn_end(ws->conn, WS_LINGER_MS);
+}
+
+/* What the inflater has counted since: it is others', too, and counts for whoever used it last. */
+static void count_inflated(struct ws_conn *ws)
+{
+    struct ws_inflater *i = ws->reader.inflater;
+    struct stats *stats = &ws->reactor->stats;
+    if (i == NULL)
+        return;
+    stat_add(&stats->inflated, i->messages);
+    stat_add(&stats->inflate_bytes_in, i->bytes_in);
+    stat_add(&stats->inflate_bytes_out, i->bytes_out);
+    stat_add(&stats->inflate_cut, i->cut);
+    i->messages = i->bytes_in = i->bytes_out = i->cut = 0;
 }
 
 static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_more_input)
@@ -178,11 +261,13 @@ static void on_read(struct conn *c, uint8_t *data, size_t len)
 {
     struct ws_conn *ws = c->owner;
     struct turn turn = turn_begin();
+    size_t inflated = 0;
     while (!c->closed && (ws->state == WS_OPEN || ws->state == WS_CLOSING)) {
         size_t used;
         struct ws_event ev;
         int r = ws_reader_next(&ws->reader, data, len, &used, &ev);
         if (r < 0) {
+            count_inflated(ws);
             ws_protocol_error(ws, (enum ws_close_code)-r);
             return;
         }
@@ -190,12 +275,16 @@ static void on_read(struct conn *c, uint8_t *data, size_t len)
         len -= used;
         if (r == 0)
             return;
+        if (ev.was_deflated) {
+            count_inflated(ws);
+            inflated += ev.len;
+        }
         ws_on_event(ws, &ev, len > 0);
         if (HLY_UNLIKELY((c->paused & CONN_PAUSE_RATE) != 0)) {
             peer_hold(c, data, len);
             return;
         }
-        bool is_over = turn_is_over(&turn);
+        bool is_over = turn_is_over(&turn) || inflated >= WS_INFLATE_TURN_BYTES;
         if (len > 0 && (is_over || c->paused != 0) && !c->closed && !c->finishing) {
             unread_keep(ws->reactor, c, &ws->unread, data, len);
             return;
@@ -244,8 +333,11 @@ static void on_drained(struct conn *c)
 static void on_cut(struct conn *c)
 {
     struct ws_conn *ws = c->owner;
-    if (ws->state == WS_OPEN && ws->handler->on_cut != NULL)
-        ws->handler->on_cut(ws);
+    if (ws->state != WS_OPEN || ws->handler->on_cut == NULL)
+        return;
+    ws->handler->on_cut(ws);
+    if (has_deflater(ws))
+        deflater_reset(ws->context->deflater); /* what follows may not refer to what is gone */
 }
 
 static void on_stop(struct conn *c)
@@ -266,6 +358,8 @@ static void on_end(struct conn *c)
         ws_enter(ws, WS_CLOSED);
     unread_drop(&ws->unread);
     ws_reader_done(&ws->reader);
+    ws_context_free(ws->context);
+    ws->context = NULL;
     peer_done(ws->reactor, ws->conn);
     public_door_gone(ws->reactor);
     ws->handler->on_end(ws);

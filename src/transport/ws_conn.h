@@ -11,8 +11,11 @@
 #include "proto/ws_reader.h"
 #include "transport/reactor.h"
 
+struct delivery;
 struct unread;
+struct ws_agreement;
 struct ws_conn;
+struct ws_context;
 
 struct ws_handler { /* what the door above does */
     /* A whole message; payload is borrowed. */
@@ -38,13 +41,21 @@ struct ws_conn { /* embedded in the door's state */
     const struct ws_handler *handler;
     struct ws_reader reader;
     struct unread *unread; /* what is handled in another turn */
+    struct ws_context *context; /* of its own, for compression; NULL: it has none */
     uint64_t deadline_ms; /* wall clock; 0: none. Set before ws_conn_open(), or with ws_conn_set_deadline() */
     uint8_t state; /* enum ws_state in ws_conn.c */
+    uint8_t deflate_bits; /* of the window for our messages; 0: permessage-deflate was not agreed */
 };
 
 /* Take a connection over from HTTP: sets its owner and ops. The state is OPENING: what the client sends already waits in the kernel or in HTTP's buffer.
  * max_message in bytes. */
 void ws_conn_init(struct ws_conn *ws, struct reactor *r, struct conn *conn, const struct ws_handler *handler);
+
+/* What was agreed in the handshake; takes its context. Before ws_conn_open(), and after the reader has its limits. */
+void ws_conn_set_deflate(struct ws_conn *ws, struct ws_agreement *a);
+
+/* The wire form that its messages are to have: the plain one, WIRE_WS_PLAIN or WIRE_WS_V1, or that one packed. */
+enum wire_form ws_conn_form(const struct ws_conn *ws, enum wire_form plain);
 
 void ws_conn_set_deadline(struct ws_conn *ws, uint64_t wall_ms);
 
@@ -59,7 +70,13 @@ void ws_conn_close(struct ws_conn *ws, enum ws_close_code code, const char *reas
 /* Fail the connection (RFC 6455 7.1.7): a close frame, and no waiting for the peer's. */
 void ws_conn_fail(struct ws_conn *ws, enum ws_close_code code, const char *reason);
 
-/* Send a data frame of one's own, copied. */
+/* Send messages, of the form that ws_conn_form() says. */
+void ws_conn_deliver(struct ws_conn *ws, const struct delivery *d);
+
+/* Send a data frame of one's own, copied. It is not compressed: it would be for this connection alone. */
 void ws_conn_send(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, size_t len);
+
+/* The same, compressed if that was agreed and is worth it. Not where messages are cut (ws_handler.on_cut): what is cut would be missing in the context. */
+void ws_conn_send_compressed(struct ws_conn *ws, uint8_t opcode, const uint8_t *payload, size_t len);
 
 #endif

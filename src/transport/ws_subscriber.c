@@ -17,6 +17,7 @@
 #include "transport/v1_ws.h"
 #include "transport/wish.h"
 #include "transport/ws_conn.h"
+#include "transport/ws_context.h"
 
 struct ws_subscriber {
     struct ws_conn ws;
@@ -59,7 +60,7 @@ static void ws_deliver(struct subscriber *s, const struct delivery *d)
     if (HLY_UNLIKELY(!ws_conn_is_open(&w->ws)))
         return; /* OPENING: nothing is promised before the 101 */
     if (HLY_LIKELY(!slow_has_no_room(w->ws.reactor, c, d))) {
-        conn_send(c, d->slices, d->count, d->bytes);
+        ws_conn_deliver(&w->ws, d);
         return;
     }
     struct slow_client slow = as_slow(w);
@@ -70,7 +71,7 @@ static void ws_replay(struct subscriber *s, const struct delivery *d)
 {
     struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
     if (ws_conn_is_open(&w->ws))
-        conn_send(w->ws.conn, d->slices, d->count, d->bytes);
+        ws_conn_deliver(&w->ws, d);
 }
 
 static bool ws_is_full(struct subscriber *s)
@@ -331,6 +332,7 @@ void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, b
 {
     struct reactor *r = http_reactor(h);
     HLY_CLEANUP(wish_done) struct wish wish = { 0 };
+    HLY_CLEANUP(ws_agreement_done) struct ws_agreement agreement = { 0 };
     if (is_v1_offered(rq)) { /* whatever else is: the client knows Halley */
         v1_ws_open(h, rq);
         return;
@@ -339,8 +341,10 @@ void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, b
         return;
     struct ws_subscriber *w = ws_subscriber_new(h, &wish);
     struct opening *o = w == NULL ? NULL : opening_new(&wish, &w->sub);
-    if (o != NULL)
-        ws_handshake_write(&w->answer, rq, choose_protocol(rq), NULL);
+    if (o != NULL) {
+        ws_agree(&agreement, r, rq);
+        ws_handshake_write(&w->answer, rq, choose_protocol(rq), agreement.header);
+    }
     if (o == NULL || w->answer.failed) {
         opening_free(o);
         if (w != NULL) {
@@ -354,6 +358,8 @@ void ws_subscriber_open(struct http_client *h, const struct http1_request *rq, b
     }
     w->is_opening = true;
     ws_conn_init(&w->ws, r, http_conn(h), &ws_subscriber_handler);
+    ws_conn_set_deflate(&w->ws, &agreement);
+    w->sub.form = (uint8_t)ws_conn_form(&w->ws, WIRE_WS_PLAIN);
     w->ws.deadline_ms = w->client.token == NULL ? 0 : w->client.token->expires_ms;
     conn_pause(w->ws.conn, CONN_PAUSE_BUSY);
     opening_start(o, r, on_opened, w);
