@@ -72,13 +72,19 @@ static bool conn_keeps_ciphertext(struct conn *c)
     return !c->closed;
 }
 
+/* Everything has been written, and with TLS the goodbye as well. If that has to wait, conn_flush() comes back here. */
+static bool conn_has_said_all(struct conn *c)
+{
+    if (c->tls == NULL)
+        return true;
+    tls_say_goodbye(c->tls);
+    return !conn_keeps_ciphertext(c) && !c->closed;
+}
+
 static void conn_shut(struct conn *c)
 {
-    if (c->tls != NULL) {
-        tls_say_goodbye(c->tls);
-        if (conn_keeps_ciphertext(c) || c->closed)
-            return; /* conn_flush() comes back here */
-    }
+    if (!conn_has_said_all(c))
+        return;
     if (!c->shut && shutdown(c->io.fd, SHUT_WR) < 0 && errno != ENOTCONN)
         conn_fail(c, errno);
     c->shut = true;
@@ -237,12 +243,14 @@ void conn_flush(struct conn *c)
     conn_watch(c);
     if (c->closed || c->outq != NULL)
         return;
-    if (c->ending)
-        conn_close(c);
-    else if (c->finishing)
+    if (c->ending) {
+        if (conn_has_said_all(c))
+            conn_close(c);
+    } else if (c->finishing) {
         conn_shut(c);
-    else if (c->ops->on_drained != NULL)
+    } else if (c->ops->on_drained != NULL) {
         c->ops->on_drained(c);
+    }
 }
 
 uint64_t conn_cut(struct conn *c)
@@ -441,10 +449,10 @@ void conn_end(struct conn *c, uint64_t linger_ms)
 {
     if (c->closed || c->finishing)
         return;
-    if (c->outq == NULL) {
+    if (c->outq == NULL && conn_has_said_all(c))
         conn_close(c);
+    if (c->closed)
         return;
-    }
     conn_set_timer(c, linger_ms);
     c->finishing = c->ending = true;
     conn_resume(c, (enum conn_pause)c->paused);
