@@ -173,6 +173,11 @@ static const char *coding_error(const struct http1_response_parser *p)
     return NULL;
 }
 
+static bool is_bodiless(unsigned status) /* whatever its headers say (RFC 9112 6.3) */
+{
+    return status == 204 || status == 304;
+}
+
 static int on_headers_complete(llhttp_t *llhttp)
 {
     struct http1_response_parser *p = llhttp->data;
@@ -183,14 +188,14 @@ static int on_headers_complete(llhttp_t *llhttp)
         fail(p, -EBADMSG, why);
         return -1;
     }
-    if ((llhttp->flags & F_CONTENT_LENGTH) != 0 && llhttp->content_length > p->limits.body && r->status != 204 && r->status != 304) {
+    if ((llhttp->flags & F_CONTENT_LENGTH) != 0 && llhttp->content_length > p->limits.body && !is_bodiless(r->status)) {
         fail(p, -EMSGSIZE, "its body is too long");
         return -1;
     }
-    bool has_end = (llhttp->flags & (F_CONTENT_LENGTH | F_CHUNKED)) != 0 || r->status == 204 || r->status == 304;
+    bool has_end = (llhttp->flags & (F_CONTENT_LENGTH | F_CHUNKED)) != 0 || is_bodiless(r->status);
     r->keep_alive = has_end && !has_token(r, "Connection", "close") && (llhttp->http_minor == 1 || has_token(r, "Connection", "keep-alive"));
     p->state = BODY;
-    return 0;
+    return is_bodiless(r->status) ? 1 : 0; /* 1: llhttp is not to look for one */
 }
 
 static int on_body(llhttp_t *llhttp, const char *at, size_t len)
