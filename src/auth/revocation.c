@@ -213,3 +213,15 @@ size_t revocations_count(struct revocations *r, uint64_t now_ms)
     pthread_mutex_unlock(&r->lock);
     return count;
 }
+
+void revocations_each(struct revocations *r, uint64_t now_ms,
+                      void (*visit)(enum revocation_kind kind, struct slice name, uint64_t until_ms, uint64_t since_ms, void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&r->lock);
+    expire(r, now_ms);
+    for (size_t i = 0; i < count_of(r); i++) {
+        const struct entry *e = r->heap[i];
+        visit((enum revocation_kind)e->kind, (struct slice){ e->name, e->name_len }, e->until_ms, e->revoked_ms, ctx);
+    }
+    pthread_mutex_unlock(&r->lock);
+}

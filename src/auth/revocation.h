@@ -34,6 +34,10 @@ int revocations_add(struct revocations *r, enum revocation_kind kind, struct sli
  * issued in the second of its user's revocation is refused too, whichever came first. r NULL: nothing has. */
 bool revocations_has(struct revocations *r, const struct token *t, uint64_t now_ms);
 
+/* Visit each whose time is not over, with the lock held: visit must not call back. Its `since` is the time of the revocation, the now_ms of revocations_add(). */
+void revocations_each(struct revocations *r, uint64_t now_ms,
+                      void (*visit)(enum revocation_kind kind, struct slice name, uint64_t until_ms, uint64_t since_ms, void *ctx), void *ctx);
+
 size_t revocations_count(struct revocations *r, uint64_t now_ms); /* those whose time is not over */
 
 #endif

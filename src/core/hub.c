@@ -115,7 +115,7 @@ static void add_pattern(void *value, void *ctx)
 /* Who wants this message: the reactors, and the number of subscriptions. t may be NULL: nobody has named the topic. */
 static int hub_find_takers(struct hub *hub, struct topic *t, const struct message *m, struct hub_pattern *ret)
 {
-    *ret = (struct hub_pattern){ 0 };
+    *ret = (struct hub_pattern){ .reactors = hub->all };
     if (t == NULL) {
         if (pattern_index_count(hub->patterns) > 0)
             pattern_index_match(hub->patterns, m->bytes, m->topic_len, add_pattern, ret);
@@ -169,7 +169,7 @@ static int hub_publish_locked(struct hub *hub, struct message *m, struct slice k
         goto err1;
     if (key.len > 0 && (e = key_table_add(&hub->keys, message_topic(m), key, m->born_ms)) == NULL && hub->limits.keys > 0)
         goto err1;
-    m->seq = ++hub->head;
+    hub->head = m->seq = m->seq == 0 ? hub->head + 1 : m->seq;
     hub->stats.published++;
     if (m->kind != MESSAGE_DATA) {
         /* nothing is kept, and nothing that is kept is missing */
@@ -206,6 +206,32 @@ int hub_publish(struct hub *hub, struct message *m, struct slice key, unsigned f
         hub_unlock(hub);
     }
     return r;
+}
+
+int hub_follow(struct hub *hub, struct message *m, unsigned from)
+{
+    struct hub_receipt receipt;
+    uint64_t seq = m->seq;
+    int r = hub_publish(hub, m, (struct slice){ 0 }, from, &receipt);
+    if (r == 0)
+        return 0;
+    hub_lock(hub);
+    hub->head = seq;
+    hub_lose(hub, rules_find(hub->rules, m->bytes, m->topic_len), seq);
+    struct topic *t = hub_topic_find(hub, m->bytes, m->topic_len, m->topic_hash);
+    if (t != NULL) {
+        history_set_mark(&t->history, seq);
+        hub_note_loss(hub, t);
+    }
+    hub_unlock(hub);
+    return r;
+}
+
+void hub_set_all(struct hub *hub, unsigned reactor, bool all)
+{
+    hub_lock(hub);
+    hub->all = all ? hub->all | 1ull << reactor : hub->all & ~(1ull << reactor);
+    hub_unlock(hub);
 }
 
 bool hub_is_congested(const struct hub *hub)

@@ -62,6 +62,13 @@ struct hub_receipt {
  * topic, key and window. Returns 0, -EDQUOT at limits.topics, or -ENOMEM; then nothing has happened. */
 int hub_publish(struct hub *hub, struct message *m, struct slice key, unsigned from, struct hub_receipt *ret);
 
+/* A message that another process has ordered (m->seq, above the head) and this hub follows: keep it and hand it on, without a key. Borrows m. Returns 0, -EDQUOT
+ * or -ENOMEM; then it counts as lost, and the head has moved all the same. */
+int hub_follow(struct hub *hub, struct message *m, unsigned from);
+
+/* From now on this reactor's inbox gets every message, wanted or not; and the reverse. */
+void hub_set_all(struct hub *hub, unsigned reactor, bool all);
+
 /* Is any inbox over its limit? Then publishing connections are not read until the reactors are woken. */
 bool hub_is_congested(const struct hub *hub);
 

@@ -74,6 +74,7 @@ struct hub {
     uint64_t longest_hold_ns;
     uint64_t holds_over_ms;
     uint64_t expire_cursor;
+    uint64_t all; /* bit n: reactor n gets every message */
     _Atomic unsigned inboxes_over; /* no lock */
     unsigned reactor_count;
     struct hub_reactor reactors[];

@@ -595,6 +595,42 @@ bool presence_expire(struct presence *p, uint64_t now_ms, size_t max,
 
 /* ---- looking */
 
+bool presence_has(struct presence *p, struct slice topic, const struct presence_member *who)
+{
+    pthread_mutex_lock(&p->lock);
+    struct presence_topic *t = topic_find(p, topic, hash_bytes(topic.ptr, topic.len));
+    bool is_there = t != NULL && member_find(p, t, who) != NULL;
+    pthread_mutex_unlock(&p->lock);
+    return is_there;
+}
+
+#define WALK_BUCKETS 500
+
+struct walk {
+    void (*visit)(struct slice topic, const struct presence_member *who, void *ctx);
+    void *ctx;
+};
+
+static void walk_member(struct map_node *node, void *ctx)
+{
+    const struct walk *w = ctx;
+    const struct member *m = HLY_CONTAINER_OF(node, const struct member, node);
+    struct presence_member shown = member_shown(m);
+    w->visit((struct slice){ m->topic->name, m->topic->name_len }, &shown, w->ctx);
+}
+
+bool presence_walk(struct presence *p, uint64_t *cursor, void (*visit)(struct slice topic, const struct presence_member *who, void *ctx), void *ctx)
+{
+    struct walk w = { visit, ctx };
+    bool more = true;
+    pthread_mutex_lock(&p->lock);
+    for (int n = 0; n < WALK_BUCKETS && more && map_count(&p->members) > 0; n++)
+        more = map_scan(&p->members, cursor, walk_member, &w);
+    more &= map_count(&p->members) > 0;
+    pthread_mutex_unlock(&p->lock);
+    return more;
+}
+
 struct presence_count presence_count(struct presence *p, struct slice topic)
 {
     struct presence_count count = { 0, 0 };

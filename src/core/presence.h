@@ -55,6 +55,13 @@ int presence_leave(struct presence *p, struct slice topic, struct slice user, ui
 bool presence_expire(struct presence *p, uint64_t now_ms, size_t max,
                      void (*visit)(struct slice topic, const struct presence_member *who, void *ctx), void *ctx);
 
+/* Is the member there, those within their grace included? connections is not looked at. Any thread. */
+bool presence_has(struct presence *p, struct slice topic, const struct presence_member *who);
+
+/* Walk over all members of all topics in slices: start with *cursor = 0. visit is called with the lock held and must not call back. Returns false when all have
+ * been seen; one may be seen twice. Any thread. */
+bool presence_walk(struct presence *p, uint64_t *cursor, void (*visit)(struct slice topic, const struct presence_member *who, void *ctx), void *ctx);
+
 struct presence_count {
     uint64_t members; /* those within their grace included */
     uint64_t connections;

@@ -187,6 +187,11 @@ struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *
     return ls;
 }
 
+int listener_fd(const struct listener *ls)
+{
+    return ls->io.fd;
+}
+
 void listener_stop(struct listener *ls)
 {
     if (ls == NULL)

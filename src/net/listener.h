@@ -33,6 +33,7 @@ int listener_adopt(int fd);
  * then rests for a moment. Takes fd. NULL when out of memory. */
 struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
                                 void (*on_error)(void *ctx, int error), void *ctx);
+int listener_fd(const struct listener *ls); /* its socket, borrowed */
 void listener_stop(struct listener *ls); /* closes its socket; NULL is accepted */
 
 #endif

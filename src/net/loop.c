@@ -76,7 +76,7 @@ static void loop_leave_on(struct loop *l)
     if (l->now_ms >= l->leave_by_ms)
         LIST_EACH_SAFE (it, next, &l->conns)
             conn_close(LIST_ENTRY(it, struct conn, all));
-    l->stopping = list_is_empty(&l->conns);
+    l->stopping = list_is_empty(&l->conns) && !l->is_kept;
 }
 
 static void on_prepare(struct ev_loop *ev, ev_prepare *w, int events)
@@ -154,6 +154,14 @@ void loop_run(struct loop *l)
     l->has_ended = true;
     pthread_mutex_unlock(&l->post_lock);
     loop_run_posted(l); /* those that came while the last connection went: no more can come */
+}
+
+bool loop_has_ended(struct loop *l)
+{
+    pthread_mutex_lock(&l->post_lock);
+    bool has_ended = l->has_ended;
+    pthread_mutex_unlock(&l->post_lock);
+    return has_ended;
 }
 
 void loop_leave(struct loop *l, uint64_t grace_ms)

@@ -42,6 +42,7 @@ struct loop {
     bool (*on_turn)(void *ctx); /* returns true when it has more to do: then the loop does not sleep */
     void *ctx;
     bool is_leaving;     /* loop_leave() was called */
+    bool is_kept;        /* it does not end yet, even without connections */
     bool stopping;
     uint64_t leave_by_ms;
     ev_timer tick;
@@ -61,6 +62,8 @@ void loop_run(struct loop *l);  /* until loop_leave() is complete */
 /* End: every connection is told (conn_ops.on_stop), and loop_run() returns when the last has gone, or closes what is left after grace_ms.
  * Own thread. */
 void loop_leave(struct loop *l, uint64_t grace_ms);
+
+bool loop_has_ended(struct loop *l); /* any thread: loop_run() returns, or has returned */
 
 /* While the loop's chunks take more than max_bytes: ask those that have not got on for the longest time to take messages back (conn_ops.on_cut), 256
  * of them at most. */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "server/config.h"
 #include "server/server.h"
+#include "server/succeed.h"
 #include "server/systemd.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -85,7 +86,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
     return -1;
 }
 
-static int serve(const struct config *c)
+static int serve(const struct config *c, struct succession *succession)
 {
     log_setup((enum log_level)c->log_level, c->log_json != 0);
     systemd_init();
@@ -93,7 +94,7 @@ static int serve(const struct config *c)
     for (size_t i = 0; i < c->warning_count; i++)
         log_warn("config", "%s", c->warnings[i]);
     signal(SIGPIPE, SIG_IGN);
-    struct server *s = server_new(c);
+    struct server *s = server_new(c, succession);
     if (s == NULL)
         return EXIT_FAILED;
     int code = server_run(s);
@@ -118,9 +119,12 @@ int main(int argc, char **argv)
         return code;
     }
     struct config_error error;
+    struct succession *succession = a.check || a.print ? NULL : succeed_begin();
     struct config *c = config_load_with(a.config_path, environ, a.settings, &error);
     if (c == NULL) {
         fprintf(stderr, "halleyd: %s\n", error.text);
+        succeed_refuse(succession, error.text);
+        succeed_end(succession);
         code = EXIT_FAILED;
     } else if (a.check) {
         code = check(c);
@@ -128,7 +132,7 @@ int main(int argc, char **argv)
         config_print(c, stdout);
         code = EXIT_OK;
     } else {
-        code = serve(c);
+        code = serve(c, succession);
     }
     config_free(c);
     free(a.settings);

@@ -19,6 +19,7 @@
 #include "server/inherited.h"
 #include "server/process.h"
 #include "server/server_internal.h"
+#include "server/succeed.h"
 #include "server/systemd.h"
 #include "transport/membership.h"
 
@@ -104,22 +105,26 @@ static int open_sockets(struct server *s)
     struct inherited inherited = { 0 };
     int r = inherited_add_systemd(&inherited);
     if (r == 0)
+        r = succeed_add_sockets(s->succession, &inherited);
+    if (r == 0)
         r = sockets_open(s->config, s->reactor_count, &inherited, &s->sockets);
     inherited_done(&inherited, r == 0);
     return r;
 }
 
-struct server *server_new(const struct config *config)
+struct server *server_new(const struct config *config, struct succession *succession)
 {
     struct server *s = calloc(1, sizeof *s);
     int r = s == NULL ? -ENOMEM : 0;
     if (s != NULL) {
+        s->succession = succession;
         s->config = config;
         s->reactor_count = count_reactors(config);
     }
     /* Before privileges are dropped: keys may be readable to root alone, and ports below 1024 are. */
     if (r == 0 && (live_settings_new(config, s->reactor_count, &s->live) < 0 || open_sockets(s) < 0 ||
                    process_drop_privileges(config) < 0)) {
+        succeed_refuse(s->succession, "it cannot start; what it logged says why");
         server_free(s);
         return NULL; /* has been logged */
     }
@@ -131,9 +136,15 @@ struct server *server_new(const struct config *config)
         r = make_reactors(s);
     if (r == 0)
         r = doors_open(s);
+    if (r == 0 && s->succession != NULL && (succeed_take_state(s->succession, s) < 0 || succeed_take_over(s->succession, s) < 0)) {
+        server_free(s);
+        return NULL; /* has been logged */
+    }
     if (r == 0)
         return s;
     log_error("start_failed", "cannot start: %s", strerror(-r));
+    if (s != NULL)
+        succeed_refuse(s->succession, "it cannot start; what it logged says why");
     server_free(s);
     return NULL;
 }
@@ -167,7 +178,9 @@ static void server_leave(struct server *s)
     if (s->leaving)
         return;
     s->leaving = true;
-    systemd_stopping();
+    upgrade_cancel(&s->upgrade);
+    if (!upgrade_is_over(&s->upgrade)) /* else it is the successor that speaks for the service */
+        systemd_stopping();
     atomic_store(&s->view.draining, true);
     for (unsigned i = 1; i < s->reactor_count; i++) {
         struct leave *l = malloc(sizeof *l);
@@ -177,6 +190,30 @@ static void server_leave(struct server *s)
         loop_post(&s->reactors[i].loop, &l->task);
     }
     reactor_leave(s, 0);
+}
+
+void server_hand_over(struct server *s)
+{
+    for (size_t i = 0; i < s->sockets.count; i++)
+        s->sockets.items[i].path[0] = '\0'; /* it is the successor's */
+    server_leave(s);
+}
+
+static void on_upgraded(struct server *s, bool is_done, const char *text)
+{
+    (void)s;
+    (void)is_done;
+    (void)text; /* it has been logged, and nobody waits for it */
+}
+
+static void on_upgrade(struct ev_loop *ev, ev_signal *w, int events)
+{
+    (void)ev;
+    (void)events;
+    struct server *s = w->data;
+    const char *why = upgrade_begin(&s->upgrade, s, on_upgraded);
+    if (why != NULL)
+        log_error("upgrade_failed", "%s: this process goes on", why);
 }
 
 static void end_at_once(int signum)
@@ -249,6 +286,7 @@ static void on_ready(struct server *s)
 {
     log_info("ready", "version=%s pid=%ld reactors=%u epoch=%s", HALLEY_VERSION, (long)getpid(), s->reactor_count, hub_epoch(s->hub));
     systemd_ready();
+    succeed_serving(s->succession);
 }
 
 int server_run(struct server *s)
@@ -258,10 +296,13 @@ int server_run(struct server *s)
     ev_signal_init(&s->on_int, on_signal, SIGINT);
     ev_timer_init(&s->expire, on_expire, EXPIRE_INTERVAL_S, EXPIRE_INTERVAL_S);
     ev_signal_init(&s->on_hup, on_reload, SIGHUP);
+    ev_signal_init(&s->on_usr2, on_upgrade, SIGUSR2);
     s->on_term.data = s->on_int.data = s->expire.data = s;
     ev_signal_start(main_loop->ev, &s->on_term);
     ev_signal_start(main_loop->ev, &s->on_int);
     ev_signal_start(main_loop->ev, &s->on_hup);
+    s->on_usr2.data = s;
+    ev_signal_start(main_loop->ev, &s->on_usr2);
     ev_timer_start(main_loop->ev, &s->expire);
     int r = start_threads(s);
     if (r < 0) {
@@ -272,6 +313,7 @@ int server_run(struct server *s)
     loop_run(main_loop);
     for (unsigned i = 1; i < s->reactor_count; i++)
         pthread_join(s->threads[i], NULL);
+    upgrade_done(&s->upgrade);
 #ifdef HALLEY_LOCK_STATS
     uint64_t longest_ns, over_ms;
     hub_get_holds(s->hub, &longest_ns, &over_ms);
@@ -285,6 +327,7 @@ void server_free(struct server *s)
 {
     if (s == NULL)
         return;
+    succeed_end(s->succession);
     for (size_t i = 0; i < s->door_count; i++)
         listener_stop(s->doors[i].listener);
     for (unsigned i = 0; i < s->view.reactor_count; i++)

@@ -5,10 +5,11 @@
 #include "server/config.h"
 
 struct server;
+struct succession;
 
-/* Open the doors and set everything up; no thread runs yet. The config is borrowed and outlives the server. Each thing that an operator can
+/* Open the doors and set everything up; no thread runs yet. The config is borrowed and outlives the server; succession (server/succeed.h; NULL: there is none) is taken. Each thing that an operator can
  * repair is logged with its remedy. NULL: it did not work. */
-struct server *server_new(const struct config *config);
+struct server *server_new(const struct config *config, struct succession *succession);
 
 /* Serve until SIGTERM or SIGINT. Returns the process's exit code. */
 int server_run(struct server *s);

@@ -9,6 +9,7 @@
 #include "server/server.h"
 #include "server/sockets.h"
 #include "server/tls_slots.h"
+#include "server/upgrade.h"
 #include "server/vitals.h"
 #include "transport/backend_door.h"
 #include "transport/reactor.h"
@@ -44,8 +45,14 @@ struct server {
     ev_signal on_term, on_int, on_hup;
     ev_timer expire;
     struct vitals vitals;
+    struct succession *succession; /* NULL: there was no predecessor */
+    struct upgrade upgrade;
+    ev_signal on_usr2;
     bool leaving;
 };
+
+/* A successor serves now: accept no more, and end with the clients that are still here. Main thread. */
+void server_hand_over(struct server *s);
 
 /* Accept on every socket of s->sockets. Returns 0 or -ENOMEM. */
 int doors_open(struct server *s);

@@ -40,6 +40,8 @@ static bool on_turn(void *ctx)
         size_t count = hub_take(r->hub, r->index, batch, FANOUT_BATCH_MAX);
         if (count == 0)
             break;
+        if (HLY_UNLIKELY(r->tap != NULL))
+            r->tap(r->tap_ctx, batch, count);
         stat_add(&r->stats.delivered, fanout_run(r->fanout, batch, count));
         for (size_t i = 0; i < count; i++)
             message_unref(batch[i]);

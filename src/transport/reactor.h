@@ -55,6 +55,8 @@ struct reactor {
     struct packer *packer;
     struct ws_inflater inflater; /* for all WebSockets without a context of their own */
     struct stats stats;
+    void (*tap)(void *ctx, struct message *const *messages, size_t count); /* sees each batch before its subscribers; NULL: nobody looks */
+    void *tap_ctx;
     struct list paused;       /* struct paused */
     struct list unread;       /* struct unread */
     struct list tls_shaking;  /* struct secure_conn: handshakes in flight, the oldest first */
