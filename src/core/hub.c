@@ -72,7 +72,7 @@ void hub_set_wake(struct hub *hub, unsigned reactor, void (*wake)(void *ctx), vo
     hub->reactors[reactor].ctx = ctx;
 }
 
-static void hub_wake(struct hub *hub, uint64_t reactors)
+void hub_wake(struct hub *hub, uint64_t reactors)
 {
     for (; reactors != 0; reactors &= reactors - 1) {
         struct hub_reactor *r = &hub->reactors[__builtin_ctzll(reactors)];
@@ -112,34 +112,33 @@ static void add_pattern(void *value, void *ctx)
     sum->subscribers += p->subscribers;
 }
 
-/* Who wants this message: the reactors, and the number of subscriptions. t may be NULL: nobody has named the topic. */
-static int hub_find_takers(struct hub *hub, struct topic *t, const struct message *m, struct hub_pattern *ret)
+/* Without memory for a list of the patterns that match, they are looked up. */
+void hub_find_takers(struct hub *hub, struct topic *t, const struct message *m, struct hub_takers *ret)
 {
-    *ret = (struct hub_pattern){ .reactors = hub->all };
-    if (t == NULL) {
+    struct hub_pattern sum = { .reactors = hub->all };
+    if (t == NULL || hub_topic_match(hub, t) < 0) {
         if (pattern_index_count(hub->patterns) > 0)
-            pattern_index_match(hub->patterns, m->bytes, m->topic_len, add_pattern, ret);
-        return 0;
+            pattern_index_match(hub->patterns, m->bytes, m->topic_len, add_pattern, &sum);
+    } else {
+        for (uint32_t i = 0; i < t->pattern_count; i++)
+            add_pattern(t->patterns[i], &sum);
     }
-    if (hub_topic_match(hub, t) < 0)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < t->pattern_count; i++)
-        add_pattern(t->patterns[i], ret);
-    ret->reactors |= t->reactors;
-    ret->subscribers += t->subscribers;
-    return 0;
+    *ret = (struct hub_takers){ sum.reactors, sum.subscribers };
+    if (t != NULL) {
+        ret->reactors |= t->reactors;
+        ret->subscribers += t->subscribers;
+    }
 }
 
 static int hub_reserve(struct hub *hub, uint64_t reactors)
 {
     for (; reactors != 0; reactors &= reactors - 1)
-        if (inbox_reserve(&hub->reactors[__builtin_ctzll(reactors)].inbox) < 0)
+        if (inbox_reserve(&hub->reactors[__builtin_ctzll(reactors)].inbox, 1) < 0)
             return -ENOMEM;
     return 0;
 }
 
-/* Returns the reactors to wake. */
-static uint64_t hub_push(struct hub *hub, struct message *m, uint64_t reactors)
+uint64_t hub_push(struct hub *hub, struct message *m, uint64_t reactors)
 {
     uint64_t wake = 0;
     for (; reactors != 0; reactors &= reactors - 1) {
@@ -164,8 +163,9 @@ static int hub_publish_locked(struct hub *hub, struct message *m, struct slice k
     if (t == NULL && m->kind == MESSAGE_DATA && (rule = rules_find(hub->rules, m->bytes, m->topic_len))->history > 0 &&
         (t = hub_topic_get(hub, m->bytes, m->topic_len, m->topic_hash, &r)) == NULL)
         return r;
-    struct hub_pattern takers;
-    if (hub_find_takers(hub, t, m, &takers) < 0 || hub_reserve(hub, takers.reactors) < 0)
+    struct hub_takers takers;
+    hub_find_takers(hub, t, m, &takers);
+    if (hub_reserve(hub, takers.reactors) < 0)
         goto err1;
     if (key.len > 0 && (e = key_table_add(&hub->keys, message_topic(m), key, m->born_ms)) == NULL && hub->limits.keys > 0)
         goto err1;

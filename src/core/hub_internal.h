@@ -25,6 +25,7 @@ struct topic {
     struct list lost;       /* in hub->losses[rule].topics, the latest loss first; or in a list of old_losses */
     uint32_t max_history;   /* from the rule */
     uint64_t ttl_ms;
+    uint32_t pending;       /* messages that are admitted and not yet committed (hub_order.h) */
     uint64_t subscribers;   /* exact subscriptions, of all reactors */
     uint64_t reactors;      /* bit n: reactor n has one */
     struct hub_pattern **patterns; /* those that match; good while patterns_gen is the hub's */
@@ -115,6 +116,20 @@ static inline void hub_unlock(struct hub *hub)
     pthread_mutex_unlock(&hub->lock);
 }
 
+/* ---- hub.c */
+
+struct hub_takers { /* of one message */
+    uint64_t reactors;
+    uint64_t subscribers;
+};
+
+/* Who wants this message: the reactors, and the number of subscriptions. t may be NULL: nobody has named the topic. */
+void hub_find_takers(struct hub *hub, struct topic *t, const struct message *m, struct hub_takers *ret);
+/* Into the inboxes of these reactors, where there is room. Returns the reactors to wake. */
+uint64_t hub_push(struct hub *hub, struct message *m, uint64_t reactors);
+/* Without the lock. */
+void hub_wake(struct hub *hub, uint64_t reactors);
+
 /* ---- hub_topic.c: the life of a topic */
 
 struct topic *hub_topic_find(struct hub *hub, const char *name, size_t len, uint64_t hash);
@@ -128,6 +143,8 @@ int hub_topic_match(struct hub *hub, struct topic *t);
 
 /* Keep a published message in its topic's history, or move the mark if the rule keeps none. */
 void hub_keep(struct hub *hub, struct topic *t, struct message *m);
+/* It cannot be kept, so nothing before it can: a hole in the middle of a history would be silent loss. */
+void hub_keep_none(struct hub *hub, struct topic *t, const struct message *m);
 /* Over limits.history the oldest messages of all topics go, one slice of them per call. Returns whether it is still over. */
 bool hub_evict(struct hub *hub);
 /* Lose a message of a topic that is not alive, and that its rule does not bring to life. */

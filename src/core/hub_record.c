@@ -43,41 +43,36 @@ static uint32_t checksum(uint32_t salt, const void *bytes, size_t len)
     return (uint32_t)crc32_z(salt, bytes, len);
 }
 
-size_t hub_record_encode_head(uint8_t *out, uint32_t salt, const struct hub_record *r)
+static uint8_t *put_text(uint8_t *to, struct slice text)
 {
-    uint8_t *body = out + HUB_RECORD_HEAD_BYTES;
-    body[0] = r->type;
-    body[1] = r->kind;
-    body[2] = (uint8_t)r->topic.len;
-    body[3] = (uint8_t)r->key.len;
-    put64(body + 4, r->seq);
-    put64(body + 12, r->time_ms);
-    put64(body + 20, r->number);
-    if (r->topic.len > 0)
-        memcpy(body + HUB_RECORD_FIXED_BYTES, r->topic.ptr, r->topic.len);
-    if (r->key.len > 0)
-        memcpy(body + HUB_RECORD_FIXED_BYTES + r->topic.len, r->key.ptr, r->key.len);
-    size_t len = HUB_RECORD_FIXED_BYTES + r->topic.len + r->key.len;
-    uint32_t whole = (uint32_t)(len + r->payload.len);
-    uint32_t sum = checksum(salt, body, len);
-    if (r->payload.len > 0)
-        sum = checksum(sum, r->payload.ptr, r->payload.len);
-    put32(out, mark_of(salt, whole));
-    put32(out + 4, whole);
-    put32(out + 8, sum);
-    return HUB_RECORD_HEAD_BYTES + len;
+    if (text.len > 0)
+        memcpy(to, text.ptr, text.len);
+    return to + text.len;
 }
 
 int hub_record_encode(struct buf *out, uint32_t salt, const struct hub_record *r)
 {
-    size_t head = HUB_RECORD_HEAD_BYTES + HUB_RECORD_FIXED_BYTES + r->topic.len + r->key.len;
-    uint8_t *to = buf_reserve(out, head + r->payload.len);
-    if (to == NULL)
+    size_t len = HUB_RECORD_FIXED_BYTES + r->topic.len + r->key.len + r->from.len + r->payload.len;
+    uint8_t *head = buf_reserve(out, HUB_RECORD_HEAD_BYTES + len);
+    if (head == NULL)
         return -ENOMEM;
-    hub_record_encode_head(to, salt, r);
-    if (r->payload.len > 0)
-        memcpy(to + head, r->payload.ptr, r->payload.len);
-    out->len += head + r->payload.len;
+    uint8_t *body = head + HUB_RECORD_HEAD_BYTES;
+    body[0] = r->type;
+    body[1] = r->kind;
+    body[2] = (uint8_t)r->topic.len;
+    body[3] = (uint8_t)r->key.len;
+    body[4] = (uint8_t)(r->from.len & 0xff);
+    body[5] = (uint8_t)(r->from.len >> 8);
+    body[6] = r->stamps;
+    body[7] = 0;
+    put64(body + 8, r->seq);
+    put64(body + 16, r->time_ms);
+    put64(body + 24, r->number);
+    put_text(put_text(put_text(put_text(body + HUB_RECORD_FIXED_BYTES, r->topic), r->key), r->from), r->payload);
+    put32(head, mark_of(salt, (uint32_t)len));
+    put32(head + 4, (uint32_t)len);
+    put32(head + 8, checksum(salt, body, len));
+    out->len += HUB_RECORD_HEAD_BYTES + len;
     return 0;
 }
 
@@ -99,18 +94,20 @@ enum hub_record_verdict hub_record_decode(const uint8_t *bytes, size_t len, uint
         return HUB_RECORD_SHORT;
     if (get32(bytes + 8) != checksum(salt, body, body_len))
         return HUB_RECORD_BROKEN;
-    size_t topic = body[2], key = body[3], head = HUB_RECORD_FIXED_BYTES + topic + key;
+    size_t topic = body[2], key = body[3], from = body[4] | (size_t)body[5] << 8, head = HUB_RECORD_FIXED_BYTES + topic + key + from;
     if (head > body_len)
         return HUB_RECORD_BROKEN;
     const char *text = (const char *)body + HUB_RECORD_FIXED_BYTES;
     *ret = (struct hub_record){ .type = body[0],
                                 .kind = body[1],
-                                .seq = get64(body + 4),
-                                .time_ms = get64(body + 12),
-                                .number = get64(body + 20),
+                                .stamps = body[6],
+                                .seq = get64(body + 8),
+                                .time_ms = get64(body + 16),
+                                .number = get64(body + 24),
                                 .topic = { text, topic },
                                 .key = { text + topic, key },
-                                .payload = { text + topic + key, body_len - head } };
+                                .from = { text + topic + key, from },
+                                .payload = { text + topic + key + from, body_len - head } };
     *ret_used = HUB_RECORD_HEAD_BYTES + body_len;
     return HUB_RECORD_GOOD;
 }

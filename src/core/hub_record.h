@@ -4,7 +4,7 @@
  *     4 mark      the stream's salt and the length together: a record is known by it without reading it
  *     4 length    of the body, in bytes
  *     4 checksum  of the body, CRC-32 that begins with the salt
- *     body: 1 type, 1 kind, 1 topic bytes, 1 key bytes, 8 seq, 8 time, 8 number, then topic, key, payload
+ *     body: 1 type, 1 kind, 1 topic bytes, 1 key bytes, 2 from bytes, 1 stamps, 1 zero, 8 seq, 8 time, 8 number, then topic, key, from, payload
  * The salt is a random number of the stream's that no client knows: what somebody publishes cannot pass for records, even when
  * a broken stream is searched for the next whole one. */
 #ifndef HALLEY_CORE_HUB_RECORD_H
@@ -19,34 +19,32 @@
 struct buf;
 
 #define HUB_RECORD_HEAD_BYTES 12
-#define HUB_RECORD_FIXED_BYTES 28 /* of the body, before topic, key and payload */
-#define HUB_RECORD_MAX_BYTES (HUB_RECORD_HEAD_BYTES + HUB_RECORD_FIXED_BYTES + 255 + 255) /* and the payload */
+#define HUB_RECORD_FIXED_BYTES 32 /* of the body, before topic, key, from and payload */
 
 enum hub_record_type {
     HUB_RECORD_MESSAGE = 1, /* seq, time, topic, payload, kind: enum rule_payload; with a key: number is the receipt's subscribers */
     HUB_RECORD_KEY,         /* a key of a message that is not in the stream: seq, time, topic, key, number */
     HUB_RECORD_TOPIC,       /* a living topic: seq is its mark */
     HUB_RECORD_RULE,        /* payload: the rule's pattern, empty for the built-in one; seq: its horizon; number: messages kept of a topic */
-    HUB_RECORD_HEAD,        /* after the rules, in their order: topic is the epoch, seq the head */
+    HUB_RECORD_HEAD,        /* after the rules, in their order: number tells how many; topic is the epoch, seq the head */
     HUB_RECORD_OWN = 64,    /* from here on: of whoever keeps the stream */
 };
 
 struct hub_record { /* slices are borrowed: of the bytes that were decoded */
     uint8_t type;
     uint8_t kind;
+    uint8_t stamps; /* of a message: enum message_stamp */
     uint64_t seq;
     uint64_t time_ms; /* wall clock */
     uint64_t number;
     struct slice topic; /* 255 bytes at most, and so has the key */
     struct slice key;
+    struct slice from; /* who sent the message, as JSON; 65,535 bytes at most */
     struct slice payload;
 };
 
 /* Append the record's bytes. Topic and key have 255 bytes at most. Returns 0 or -ENOMEM. */
 int hub_record_encode(struct buf *out, uint32_t salt, const struct hub_record *r);
-
-/* Everything but the payload, which follows it: for writing it from where it is. out has room for HUB_RECORD_MAX_BYTES. Returns the length. */
-size_t hub_record_encode_head(uint8_t *out, uint32_t salt, const struct hub_record *r);
 
 enum hub_record_verdict {
     HUB_RECORD_GOOD,

@@ -52,7 +52,9 @@ static bool dump_messages(struct hub *hub, struct hub_dump *d, struct buf *out)
                                                               .kind = m->payload_kind,
                                                               .seq = m->seq,
                                                               .time_ms = m->time_ms,
+                                                              .stamps = m->stamps,
                                                               .topic = message_topic(m),
+                                                              .from = message_from(m),
                                                               .payload = { message_payload(m), m->payload_len } });
         message_unref(m);
     }
@@ -120,7 +122,7 @@ void hub_dump_rules(struct hub *hub, uint32_t salt, struct buf *out)
     hub_lock(hub);
     for (size_t i = 0; i <= rules_count(hub->rules); i++)
         dump_rule(hub, i, salt, out);
-    hub_record_encode(out, salt, &(struct hub_record){ .type = HUB_RECORD_HEAD, .seq = hub->head, .time_ms = clock_wall_ms(), .topic = { hub->epoch, EPOCH_LEN } });
+    hub_record_encode(out, salt, &(struct hub_record){ .type = HUB_RECORD_HEAD, .seq = hub->head, .time_ms = clock_wall_ms(), .number = rules_count(hub->rules) + 1, .topic = { hub->epoch, EPOCH_LEN } });
     hub_unlock(hub);
 }
 
@@ -167,7 +169,6 @@ struct hub_restore {
     struct stored_rule *rules;
     size_t rule_count;
     bool rules_are_whole; /* a head came after them: the next rule begins another list */
-    bool rules_are_lost;
 };
 
 struct hub_restore *hub_restore_begin(struct hub *hub)
@@ -258,7 +259,7 @@ static int restore_message(struct hub_restore *r, const struct hub_record *recor
         restore_loss(hub, topic, record->seq);
         return 1;
     }
-    struct message *m = message_new(topic.ptr, topic.len, record->payload.ptr, (uint32_t)record->payload.len);
+    struct message *m = message_new_from(topic.ptr, topic.len, record->payload.ptr, (uint32_t)record->payload.len, record->from);
     struct topic *t = m == NULL ? NULL : hub_topic_get(hub, topic.ptr, topic.len, m->topic_hash, &error);
     if (t == NULL) {
         message_unref(m);
@@ -269,6 +270,7 @@ static int restore_message(struct hub_restore *r, const struct hub_record *recor
     m->time_ms = record->time_ms;
     m->born_ms = born_ms;
     m->payload_kind = record->kind;
+    m->stamps = record->stamps;
     m->on_slow = (uint8_t)rule->on_slow;
     m->has_events = rule->events;
     hub_keep(hub, t, m);
@@ -321,8 +323,7 @@ static int take_rule(struct hub_restore *r, const struct hub_record *record)
     if (rules != NULL)
         r->rules = rules;
     if (pattern == NULL || rules == NULL) {
-        free(pattern);
-        r->rules_are_lost = true;
+        free(pattern); /* the head will find one missing */
         return -ENOMEM;
     }
     memcpy(pattern, record->payload.ptr, record->payload.len);
@@ -404,11 +405,13 @@ static int take_head(struct hub_restore *r, const struct hub_record *record)
     memcpy(r->epoch, record->topic.ptr, EPOCH_LEN);
     if (r->head < record->seq)
         r->head = record->seq;
-    apply_rules(r);
-    r->rules_are_whole = true;
-    if (r->rules_are_lost)
+    r->rules_are_whole = !r->rules_are_whole && r->rule_count == record->number;
+    if (!r->rules_are_whole) {
+        forget_rules(r);
         hub_restore_lose(r, r->head);
-    r->rules_are_lost = false;
+        return -EINVAL;
+    }
+    apply_rules(r);
     return 1;
 }
 

@@ -45,8 +45,8 @@ struct hub_restore;
 struct hub_restore *hub_restore_begin(struct hub *hub);
 
 /* Take one record, in the order they were dumped. Messages that are not above the last one are passed over: they are known. Returns 1 when the
- * record was taken, 0 when it is of a type that is not the hub's, -EINVAL when it makes no sense, -ENOMEM when it found no room: then it
- * counts as lost. */
+ * record was taken, 0 when it is of a type that is not the hub's, -EINVAL when it makes no sense (a head without all its rules: then all that came before it
+ * counts as lost), -ENOMEM when it found no room: then it counts as lost. */
 int hub_restore_record(struct hub_restore *r, const struct hub_record *record);
 
 /* Something may be missing, of whatever topic, up to this seq. */

@@ -60,7 +60,7 @@ void hub_topic_free(struct topic *t)
 
 void hub_topic_release(struct hub *hub, struct topic *t)
 {
-    if (t->subscribers > 0 || t->history.count > 0)
+    if (t->subscribers > 0 || t->history.count > 0 || t->pending > 0)
         return;
     hub_topic_renew(hub, t);
     struct rule_losses *l = &hub->losses[t->rule];
@@ -154,8 +154,7 @@ bool hub_evict(struct hub *hub)
     return false;
 }
 
-/* It cannot be kept, so nothing before it can: a hole in the middle of a history would be silent loss. */
-static void hub_keep_none(struct hub *hub, struct topic *t, const struct message *m)
+void hub_keep_none(struct hub *hub, struct topic *t, const struct message *m)
 {
     while (t->history.count > 0)
         kept_drop(hub, history_take_oldest(&t->history));

@@ -41,11 +41,11 @@ static int inbox_grow(struct inbox *in)
     return 0;
 }
 
-int inbox_reserve(struct inbox *in)
+int inbox_reserve(struct inbox *in, size_t pushes)
 {
     int r = 0;
     pthread_mutex_lock(&in->lock);
-    if (in->count == in->cap)
+    while (in->count + pushes > in->cap && r == 0)
         r = inbox_grow(in);
     pthread_mutex_unlock(&in->lock);
     return r;

@@ -31,8 +31,8 @@ void inbox_init(struct inbox *in, uint64_t max_bytes, _Atomic unsigned *over_cou
 void inbox_set_max_bytes(struct inbox *in, uint64_t max_bytes); /* from the next push or take on */
 void inbox_done(struct inbox *in); /* unrefs what is left */
 
-/* Make sure that one push cannot fail. Any thread, but only one at a time may reserve and push. Returns 0 or -ENOMEM. */
-int inbox_reserve(struct inbox *in);
+/* Make sure that so many pushes cannot fail. Any thread, but only one at a time may reserve and push. Returns 0 or -ENOMEM. */
+int inbox_reserve(struct inbox *in, size_t pushes);
 
 /* Push after a successful inbox_reserve(). Takes the reference. Returns whether the reactor has to be woken: the inbox was empty. */
 bool inbox_push(struct inbox *in, struct message *m);

@@ -12,7 +12,7 @@ struct engine_publish { /* one publish on its way; embedded by the door, which k
     unsigned reactor;        /* done() is called on this reactor's thread: during publish(), or later */
     void (*done)(struct engine_publish *p);
     /* set before done(): */
-    int result; /* 0, -EDQUOT (limits.topics), -ENOMEM */
+    int result; /* 0, -EDQUOT (limits.topics), -ENOMEM; -ENOSPC, -EIO: it could not be written down; -ESHUTDOWN */
     struct hub_receipt receipt;
 };
 
@@ -26,10 +26,22 @@ struct engine_subscribe { /* one subscription on its way; the subscriber must no
     uint64_t seq; /* everything after it is delivered */
 };
 
+struct engine_value { /* one figure of an engine's own */
+    const char *name;
+    const char *doc;
+    uint64_t value;
+    bool is_gauge;
+};
+
+#define ENGINE_VALUES_MAX 16
+
 struct engine {
     const char *name;
     void (*publish)(struct engine *e, struct engine_publish *p);
     void (*subscribe)(struct engine *e, struct engine_subscribe *s);
+    size_t (*values)(struct engine *e, struct engine_value ret[ENGINE_VALUES_MAX]); /* NULL: it has none. Any thread */
+    void (*settle)(struct engine *e, uint64_t max_ms); /* wait until what was published before is answered; NULL: it always is */
+    void (*stop)(struct engine *e); /* the loops have ended: what is on its way is answered on this thread. NULL: nothing ever is */
     void (*free)(struct engine *e);
 };
 

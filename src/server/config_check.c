@@ -369,6 +369,16 @@ static void limits_check(struct config_loader *l)
     smaller_warn(l, CONFIG_ID_max_message, CONFIG_ID_max_inbox, "one message can stop all publishing");
 }
 
+/* Whoever writes how a journal is to be kept means to have one. */
+static void journal_check(struct config_loader *l)
+{
+    const struct config *c = l->c;
+    if (c->journal_path[0] != '\0' || c->journal_sync == config_items[CONFIG_ID_journal_sync].def)
+        return;
+    at_setting(l, CONFIG_ID_journal_sync);
+    config_warn(l, "there is no journal, for it has no path. Say where it is to be: path = \"/var/lib/halley\", or take the journal out.");
+}
+
 int config_check(struct config_loader *l)
 {
     int r = accounts_check(l);
@@ -386,5 +396,7 @@ int config_check(struct config_loader *l)
         r = rules_check(l);
     if (r == 0)
         limits_check(l);
+    if (r == 0)
+        journal_check(l);
     return r;
 }

@@ -46,6 +46,7 @@ enum config_type {
     CONFIG_ENUM_PAYLOAD,
     CONFIG_ENUM_ON_SLOW,
     CONFIG_ENUM_TLS_CLIENT,
+    CONFIG_ENUM_SYNC,
 };
 
 enum config_kind {

@@ -30,6 +30,7 @@ static const char *const words_of[][WORDS_MAX + 1] = {
     [CONFIG_ENUM_PAYLOAD] = { "text", "json", "binary" },
     [CONFIG_ENUM_ON_SLOW] = { "catch_up", "drop_oldest", "conflate", "disconnect" },
     [CONFIG_ENUM_TLS_CLIENT] = { "optional", "required" },
+    [CONFIG_ENUM_SYNC] = { "always", "interval", "never" },
 };
 
 int config_because(struct config_why *why, const char *fmt, ...)

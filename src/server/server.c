@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "engine/journal.h"
 #include "net/listener.h"
 #include "server/inherited.h"
 #include "server/process.h"
@@ -24,6 +25,7 @@
 #include "transport/membership.h"
 
 #define LEAVE_GRACE_MS 2000
+#define SETTLE_MS 1000
 #define LEAVE_TURNS 1000
 #define EXPIRE_INTERVAL_S 0.2
 #define EXPIRE_SLICES 20
@@ -37,6 +39,23 @@ static unsigned count_reactors(const struct config *c)
 }
 
 /* ---- start */
+
+/* Says itself what is wrong. */
+static int make_journal(struct server *s)
+{
+    const struct config *c = s->config;
+    char error[1024] = "";
+    struct journal_config config = {
+        .path = c->journal_path,
+        .sync = (enum journal_sync)c->journal_sync,
+        .interval_ms = c->journal_interval_ms,
+        .queue_bytes = c->max_inbox,
+    };
+    int r = engine_journal_new(s->hub, &config, &s->engine, error, sizeof error);
+    if (r < 0)
+        log_error("journal", "%s", error);
+    return r;
+}
 
 static int make_hub(struct server *s)
 {
@@ -57,8 +76,22 @@ static int make_hub(struct server *s)
         .key_window_ms = c->idempotency_window_ms,
     };
     s->hub = hub_new(&limits, c->rules, s->reactor_count, epoch);
-    s->engine = s->hub == NULL ? NULL : engine_memory_new(s->hub);
+    if (s->hub == NULL)
+        return -ENOMEM;
+    if (c->journal_path[0] != '\0')
+        return make_journal(s);
+    s->engine = engine_memory_new(s->hub);
     return s->engine == NULL ? -ENOMEM : 0;
+}
+
+static int start_journal(struct server *s)
+{
+    struct loop *loops[HUB_MAX_REACTORS];
+    if (s->config->journal_path[0] == '\0')
+        return 0;
+    for (unsigned i = 0; i < s->reactor_count; i++)
+        loops[i] = &s->reactors[i].loop;
+    return engine_journal_start(s->engine, loops, s->reactor_count);
 }
 
 /* The ids of clients begin with it: one of another run, or of another server, is not taken for ours. */
@@ -135,6 +168,8 @@ struct server *server_new(const struct config *config, struct succession *succes
     if (r == 0)
         r = make_reactors(s);
     if (r == 0)
+        r = start_journal(s);
+    if (r == 0)
         r = doors_open(s);
     if (r == 0 && s->succession != NULL && (succeed_take_state(s->succession, s) < 0 || succeed_take_over(s->succession, s) < 0)) {
         server_free(s);
@@ -182,14 +217,15 @@ static void server_leave(struct server *s)
     if (!upgrade_is_over(&s->upgrade)) /* else it is the successor that speaks for the service */
         systemd_stopping();
     atomic_store(&s->view.draining, true);
-    for (unsigned i = 1; i < s->reactor_count; i++) {
+    if (s->engine->settle != NULL)
+        s->engine->settle(s->engine, SETTLE_MS); /* whoever published before the signal gets an answer: it is posted before the leave */
+    for (unsigned i = 0; i < s->reactor_count; i++) {
         struct leave *l = malloc(sizeof *l);
         if (l == NULL)
             _exit(1); /* no memory to say goodbye with */
         *l = (struct leave){ .task = { .run = on_leave }, .server = s, .index = i };
         loop_post(&s->reactors[i].loop, &l->task);
     }
-    reactor_leave(s, 0);
 }
 
 void server_hand_over(struct server *s)
@@ -313,6 +349,8 @@ int server_run(struct server *s)
     loop_run(main_loop);
     for (unsigned i = 1; i < s->reactor_count; i++)
         pthread_join(s->threads[i], NULL);
+    if (s->engine->stop != NULL)
+        s->engine->stop(s->engine);
     upgrade_done(&s->upgrade);
 #ifdef HALLEY_LOCK_STATS
     uint64_t longest_ns, over_ms;

@@ -288,6 +288,12 @@ void publish_explain(struct reactor *r, int result, struct publish_refusal *ret_
 {
     if (result == -EDQUOT)
         refuse(r, ret_why, PUBLISH_TOO_MANY, "limits.topics is reached: no new topic can be kept");
+    else if (result == -ENOSPC)
+        refuse(r, ret_why, PUBLISH_UNAVAILABLE, "the journal's disk is full, so nothing was published: try again later");
+    else if (result == -EIO)
+        refuse(r, ret_why, PUBLISH_UNAVAILABLE, "the journal cannot be written, so nothing was published: try again later");
+    else if (result == -ESHUTDOWN)
+        refuse(r, ret_why, PUBLISH_UNAVAILABLE, "the server is stopping: try again in a moment");
     else
         refuse(r, ret_why, PUBLISH_UNAVAILABLE, "out of memory, try again later");
 }

@@ -13,7 +13,7 @@ enum publish_error { /* the stable codes of the contract */
     PUBLISH_TOO_LARGE,
     PUBLISH_TOO_MANY,    /* limits.topics */
     PUBLISH_RATE_LIMITED, /* limits.publish_rate, limits.publish_bytes */
-    PUBLISH_UNAVAILABLE, /* out of memory */
+    PUBLISH_UNAVAILABLE, /* out of memory, or the journal cannot be written */
 };
 
 #define PUBLISH_KEY_MAX_BYTES 255

@@ -21,7 +21,7 @@
     C(refused_topics, "publishes and subscribes refused at limits.topics or limits.patterns")
 
 #define ONE(name, doc) +1
-enum { HUB_COUNT = 0 HUB_VALUES(ONE, ONE), OWN_COUNT = 5, ALL_COUNT = STATS_COUNT + HUB_COUNT + OWN_COUNT };
+enum { HUB_COUNT = 0 HUB_VALUES(ONE, ONE), OWN_COUNT = 5, ALL_COUNT = STATS_COUNT + HUB_COUNT + OWN_COUNT + ENGINE_VALUES_MAX };
 #undef ONE
 
 static uint64_t resident_bytes(void)
@@ -34,6 +34,15 @@ static uint64_t resident_bytes(void)
         resident = 0;
     fclose(f);
     return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t collect_engine(struct reactor *r, struct stat_value *ret)
+{
+    struct engine_value values[ENGINE_VALUES_MAX];
+    size_t count = r->engine->values == NULL ? 0 : r->engine->values(r->engine, values);
+    for (size_t i = 0; i < count; i++)
+        ret[i] = (struct stat_value){ values[i].name, values[i].doc, values[i].value, values[i].is_gauge };
+    return count;
 }
 
 static size_t collect(struct reactor *r, struct stat_value v[ALL_COUNT])
@@ -49,6 +58,7 @@ static size_t collect(struct reactor *r, struct stat_value v[ALL_COUNT])
 #define COUNTER(name, doc) v[n++] = (struct stat_value){ #name, doc, hub.name, 0 };
 #define GAUGE(name, doc) v[n++] = (struct stat_value){ #name, doc, hub.name, 1 };
     HUB_VALUES(COUNTER, GAUGE)
+    n += collect_engine(r, v + n);
     server_sum_stats(r->server, v + n);
     return n + STATS_COUNT;
 }

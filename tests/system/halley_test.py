@@ -16,7 +16,7 @@ A test is a function whose name is a sentence; it gets the server that all tests
 Nothing here sleeps: every wait is for an event, and bounded by PATIENCE_S, which is generous, since a test that passes
 never needs it. TEST_SHORT (or HALLEY_TEST_SHORT) asks for a tenth of the load; HALLEY_TEST_SLOW is a factor for PATIENCE_S,
 5 if the program was built with a sanitizer. With HALLEY_TEST_TLS all public connections speak TLS: whatever is tested has
-to be the same then."""
+to be the same then. With TEST_JOURNAL=always (or interval, never) every server keeps a journal."""
 
 import base64
 import collections
@@ -45,6 +45,7 @@ HALLEYD = os.path.abspath(os.environ.get("HALLEYD", "build/halleyd"))
 HALLEY = os.path.abspath(os.environ.get("HALLEY", "build/halley"))
 OUTPUT = pathlib.Path(os.environ.get("TEST_OUTPUT", "test-output")).resolve() # logs of the servers
 TLS = bool(os.environ.get("HALLEY_TEST_TLS"))
+JOURNAL = os.environ.get("TEST_JOURNAL")
 SHORT = bool(os.environ.get("TEST_SHORT") or os.environ.get("HALLEY_TEST_SHORT"))
 
 
@@ -130,7 +131,7 @@ class Server:
         SERVERS.append(self) # before anything can fail, so that it is tidied up
         self.process = subprocess.Popen([HALLEYD, "--config", str(self.config_path), *self.args], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=limit,
-                                        env=server_environment(self.env), cwd=self.dir)
+                                        env=self._environment(), cwd=self.dir)
         self.lines, self.ended, self.code = [], False, None
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -139,6 +140,12 @@ class Server:
             ports = [int(m[1]) for line in self.lines if (m := re.search(r'door=public address=\S*:(\d+)\b', line))]
             self.port = ports[0] if ports else None
         return self
+
+    def _environment(self):
+        env = server_environment(self.env)
+        if JOURNAL:
+            env = {"HALLEY_JOURNAL_PATH": str(self.dir / "journal"), "HALLEY_JOURNAL_SYNC": JOURNAL, **env}
+        return env
 
     def _read(self):
         OUTPUT.mkdir(parents=True, exist_ok=True)

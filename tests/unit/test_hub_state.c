@@ -359,7 +359,7 @@ END_TEST
 /* ---- records */
 
 static const struct hub_record sample = { .type = HUB_RECORD_MESSAGE, .kind = 1, .seq = 77, .time_ms = 1234567890123, .number = 5,
-                                          .topic = { "a/b", 3 }, .key = { "once", 4 }, .payload = { "hello\0you", 9 } };
+                                          .topic = { "a/b", 3 }, .key = { "once", 4 }, .stamps = 3, .from = { "{\"sub\":1}", 9 }, .payload = { "hello\0you", 9 } };
 
 START_TEST(a_record_is_read_as_it_was_written_and_is_short_at_every_cut)
 {
@@ -372,7 +372,8 @@ START_TEST(a_record_is_read_as_it_was_written_and_is_short_at_every_cut)
     ck_assert_int_eq(hub_record_decode(b.data, b.len, SALT, &r, &used), HUB_RECORD_GOOD);
     ck_assert_uint_eq(used, b.len);
     ck_assert(r.type == sample.type && r.kind == sample.kind && r.seq == sample.seq && r.time_ms == sample.time_ms && r.number == sample.number);
-    ck_assert_mem_eq(r.topic.ptr, "a/bonce", 7);
+    ck_assert_mem_eq(r.topic.ptr, "a/bonce{\"sub\":1}", 16);
+    ck_assert(r.topic.len == 3 && r.key.len == 4 && r.from.len == 9 && r.stamps == 3);
     ck_assert_uint_eq(r.payload.len, 9);
     ck_assert_mem_eq(r.payload.ptr, sample.payload.ptr, 9);
 }

@@ -26,7 +26,7 @@ static struct message *make(uint64_t seq, uint32_t payload_len)
 /* Returns whether the reactor has to be woken. */
 static bool push(struct inbox *in, uint64_t seq, uint32_t payload_len)
 {
-    HOLDS(inbox_reserve(in) == 0);
+    HOLDS(inbox_reserve(in, 1) == 0);
     return inbox_push(in, make(seq, payload_len));
 }
 
@@ -171,7 +171,7 @@ START_TEST(an_inbox_lets_go_of_what_nobody_took)
 {
     struct message *m = make(1, 8);
     for (int i = 0; i < 100; i++) {
-        ck_assert_int_eq(inbox_reserve(&inbox), 0);
+        ck_assert_int_eq(inbox_reserve(&inbox, 1), 0);
         inbox_push(&inbox, message_ref(m));
     }
     ck_assert_uint_eq(m->refs, 101);
@@ -225,7 +225,7 @@ static void *push_all(void *ctx)
 {
     (void)ctx;
     for (uint64_t seq = 1; seq <= CROSSING; seq++) {
-        HOLDS(inbox_reserve(&inbox) == 0);
+        HOLDS(inbox_reserve(&inbox, 1) == 0);
         inbox_push(&inbox, make(seq, 0));
     }
     return NULL;
