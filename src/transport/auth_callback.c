@@ -379,6 +379,10 @@ static void answer(struct http_client *h, const struct http1_request *rq, void *
     struct auth_verdict v = q->verdict;
     const struct auth_question asked = q->asked;
     q->verdict.token = NULL;
+    if (q->owner->reactor->loop.is_leaving && v.status == 200) { /* the others have been told to go */
+        v.status = 503;
+        v.why = WHY_STOP;
+    }
     question_free(q);
     asked.on_verdict(h, rq, &v, asked.then);
     token_unref(v.token);
