@@ -392,6 +392,19 @@ const struct backend_rights *backend_keys_check(const struct backend_keys *k, st
     return &found->rights;
 }
 
+const struct backend_rights *backend_keys_find_same(const struct backend_keys *k, const struct backend_rights *before)
+{
+    if (before == &backend_rights_all)
+        return NULL; /* there was no key, and now there are some */
+    const struct entry *was = HLY_CONTAINER_OF(before, struct entry, rights);
+    for (size_t i = 0; i < k->count; i++) {
+        const struct entry *e = &k->entries[i];
+        if (e->is_uid == was->is_uid && (e->is_uid ? e->uid == was->uid : CRYPTO_memcmp(e->digest, was->digest, DIGEST_BYTES) == 0))
+            return &e->rights;
+    }
+    return NULL;
+}
+
 const struct backend_rights *backend_keys_find_uid(const struct backend_keys *k, uid_t uid)
 {
     for (size_t i = 0; i < k->count; i++)

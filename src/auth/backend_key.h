@@ -62,6 +62,9 @@ size_t backend_keys_uid_count(const struct backend_keys *k); /* lines with a uid
  * rights live as long as the keys. The time it takes does not tell how much of a key is right. Any thread. */
 const struct backend_rights *backend_keys_check(const struct backend_keys *k, struct slice user, struct slice key);
 
+/* The rights of the key, or of the local user, whose rights these were by another version of the file; NULL: it is not there any more. */
+const struct backend_rights *backend_keys_find_same(const struct backend_keys *k, const struct backend_rights *before);
+
 /* The rights of a local user without a key, or NULL. */
 const struct backend_rights *backend_keys_find_uid(const struct backend_keys *k, uid_t uid);
 

@@ -118,7 +118,7 @@ struct count_table *count_table_new(const struct publish_limits *rates)
     struct count_table *t = aligned_alloc(64, sizeof *t);
     if (t == NULL)
         return NULL;
-    *t = (struct count_table){ .has_rates = rates != NULL && publish_limits_are_set(rates) };
+    *t = (struct count_table){ .has_rates = rates != NULL };
     if (t->has_rates)
         t->limits = *rates;
     for (size_t i = 0; i < SHARDS; i++) {
@@ -140,6 +140,15 @@ void count_table_free(struct count_table *t)
         pthread_mutex_destroy(&s->lock);
     }
     free(t);
+}
+
+void count_table_set_rates(struct count_table *t, const struct publish_limits *rates)
+{
+    for (size_t i = 0; i < SHARDS; i++)
+        pthread_mutex_lock(&t->shards[i].lock);
+    t->limits = *rates;
+    for (size_t i = 0; i < SHARDS; i++)
+        pthread_mutex_unlock(&t->shards[i].lock);
 }
 
 /* The key's entry, made if there is none. NULL when out of memory. */
@@ -222,6 +231,7 @@ bool count_rate_take(struct count_table *t, struct count *c, uint64_t now_ms, ui
         return true;
     struct shard *s = shard_of(t, c->node.hash);
     pthread_mutex_lock(&s->lock);
+    publish_rate_change(&rate_of(c)->rate, &t->limits, now_ms);
     bool taken = publish_rate_take(&rate_of(c)->rate, now_ms, bytes, ret_retry_ms);
     pthread_mutex_unlock(&s->lock);
     return taken;
@@ -233,6 +243,7 @@ uint64_t count_rate_spend(struct count_table *t, struct count *c, uint64_t now_m
         return 0;
     struct shard *s = shard_of(t, c->node.hash);
     pthread_mutex_lock(&s->lock);
+    publish_rate_change(&rate_of(c)->rate, &t->limits, now_ms);
     uint64_t wait_ms = publish_rate_spend(&rate_of(c)->rate, now_ms, messages, bytes);
     pthread_mutex_unlock(&s->lock);
     return wait_ms;

@@ -22,6 +22,8 @@ struct count; /* of one key; whoever has it counts, until count_give() */
 /* rates: what each key may publish (copied); NULL, or nothing set: it is not looked at. NULL when out of memory. */
 struct count_table *count_table_new(const struct publish_limits *rates);
 void count_table_free(struct count_table *t); /* all counts have been given back; NULL is accepted */
+/* Other rates from now on, for a table that has any; who has taken of the old ones goes on with what it has. Any thread. */
+void count_table_set_rates(struct count_table *t, const struct publish_limits *rates);
 
 /* Count one more with this key (1 to COUNT_KEY_MAX bytes, borrowed), if fewer than max have it (0: no limit). Returns 0 and *ret, -EDQUOT
  * when that many have it, or -ENOMEM. *ret_is_first: it is the key's only one. */

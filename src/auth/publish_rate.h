@@ -23,6 +23,9 @@ static inline bool publish_limits_are_set(const struct publish_limits *limits)
 /* Nothing taken yet. */
 void publish_rate_init(struct publish_rate *p, const struct publish_limits *limits, uint64_t now_ms);
 
+/* Other limits from now on (a reload); what is owed stays owed. */
+void publish_rate_change(struct publish_rate *p, const struct publish_limits *limits, uint64_t now_ms);
+
 /* Take one message of so many bytes. False: nothing is taken, and *ret_retry_ms, at least 1, is when to try again. */
 bool publish_rate_take(struct publish_rate *p, uint64_t now_ms, uint32_t bytes, uint64_t *ret_retry_ms);
 

@@ -163,6 +163,13 @@ struct revocations *revocations_new(size_t max)
     return r;
 }
 
+void revocations_set_max(struct revocations *r, size_t max)
+{
+    pthread_mutex_lock(&r->lock);
+    r->max = max;
+    pthread_mutex_unlock(&r->lock);
+}
+
 void revocations_free(struct revocations *r)
 {
     if (r == NULL)

@@ -21,6 +21,7 @@ enum revocation_kind { REVOKED_TOKEN, REVOKED_USER }; /* what its name is: a jti
 /* max: limits.revocations. NULL when out of memory. */
 struct revocations *revocations_new(size_t max);
 void revocations_free(struct revocations *r); /* NULL is accepted */
+void revocations_set_max(struct revocations *r, size_t max); /* those that are there stay. Any thread */
 
 /* Refuse the token of this id, or all tokens of this subject that were issued up to now, until a time. name: 1 to
  * TOKEN_NAME_MAX bytes, borrowed. Times are of the wall clock, in milliseconds. Of two revocations of one name the later

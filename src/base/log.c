@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/utf8.h"
 
@@ -97,6 +98,13 @@ static void log_emit(enum log_level level, const char *ev, char *text)
     (void)ignored;
 }
 
+static _Thread_local struct buf *collecting;
+
+void log_collect(struct buf *out)
+{
+    collecting = out;
+}
+
 void log_write(enum log_level level, const char *ev, const char *fmt, ...)
 {
     if (!log_is_on(level))
@@ -107,6 +115,8 @@ void log_write(enum log_level level, const char *ev, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     log_emit(level, ev, text);
+    if (level == LOG_LEVEL_ERROR && collecting != NULL)
+        buf_printf(collecting, "%s\n", text);
 }
 
 void log_limited(struct log_gate *gate, enum log_level level, const char *ev, const char *fmt, ...)

@@ -33,6 +33,11 @@ void log_write(enum log_level level, const char *ev, const char *fmt, ...) HLY_P
             log_write(LOG_LEVEL_DEBUG, ev, __VA_ARGS__); \
     } while (0)
 
+/* Errors that this thread logs are appended to *out as well, a line each, until it is called with NULL: for whoever has to answer why something failed.
+ * Borrowed. */
+struct buf;
+void log_collect(struct buf *out);
+
 /* Lines that peers cause: at most one a second per gate, which then says how many it swallowed. */
 struct log_gate {
     _Atomic uint64_t next_ms;

@@ -83,6 +83,7 @@ extern const struct cli_command cmd_clients;
 extern const struct cli_command cmd_presence;
 extern const struct cli_command cmd_disconnect;
 extern const struct cli_command cmd_revoke;
+extern const struct cli_command cmd_reload;
 extern const struct cli_command cmd_stats;
 extern const struct cli_command cmd_token;
 

@@ -34,6 +34,8 @@ struct conn_ops { /* filled in by transport/; an owner may change during a conne
     bool (*describe)(struct conn *c, struct client_info *ret);
     /* A backend ends it, or some of its subscriptions (transport/kick.h). Returns whether there was anything to end; NULL: there never is. */
     bool (*kick)(struct conn *c, const struct kick *k);
+    /* Rules or keys are others now: end what is no longer allowed. NULL: there is nothing to look at. */
+    void (*recheck)(struct conn *c);
     void (*on_end)(struct conn *c);    /* the last call: let go of the owner's memory */
 };
 

@@ -17,6 +17,7 @@
 
 #define ACCEPTS_PER_TURN 64
 #define REST_S 0.1
+#define DRAIN_TURNS 1024 /* times as many: more than any queue is long, and an end */
 #define NOTSENT_LOWAT_BYTES 16384
 #define UNANSWERED_MS 120000 /* a peer that acknowledged nothing, or took nothing, for so long has vanished */
 
@@ -150,30 +151,42 @@ static void listener_rest(struct listener *ls)
     ev_timer_start(ls->loop->ev, &ls->rest);
 }
 
-static void on_ready(struct ev_loop *ev, ev_io *w, int events)
+/* Returns whether there may be more. */
+static bool accept_some(struct listener *ls)
 {
-    (void)ev;
-    (void)events;
-    struct listener *ls = w->data;
     for (int n = 0; n < ACCEPTS_PER_TURN; n++) {
         struct sockaddr_storage peer = { 0 };
         socklen_t len = sizeof peer;
-        int fd = accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(ls->io.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             ls->on_accept(ls->ctx, fd, &peer);
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return;
+            return false;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             ls->on_error(ls->ctx, errno);
             listener_rest(ls);
-            return;
+            return false;
         } /* else the connection died before it was accepted (accept(2)): go on with the next */
     }
+    return true;
 }
 
-struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
+static void on_ready(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev;
+    (void)events;
+    accept_some(w->data);
+}
+
+void listener_drain(struct listener *ls)
+{
+    for (int n = 0; ls != NULL && n < DRAIN_TURNS && accept_some(ls); n++)
+        continue;
+}
+
+struct listener *listener_new(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
                                 void (*on_error)(void *ctx, int error), void *ctx)
 {
     struct listener *ls = malloc(sizeof *ls);
@@ -183,7 +196,20 @@ struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *
     ev_io_init(&ls->io, on_ready, fd, EV_READ);
     ev_timer_init(&ls->rest, on_rested, REST_S, 0);
     ls->io.data = ls->rest.data = ls;
-    ev_io_start(l->ev, &ls->io);
+    return ls;
+}
+
+void listener_begin(struct listener *ls)
+{
+    ev_io_start(ls->loop->ev, &ls->io);
+}
+
+struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
+                                void (*on_error)(void *ctx, int error), void *ctx)
+{
+    struct listener *ls = listener_new(l, fd, on_accept, on_error, ctx);
+    if (ls != NULL)
+        listener_begin(ls);
     return ls;
 }
 

@@ -34,6 +34,12 @@ int listener_adopt(int fd);
 struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
                                 void (*on_error)(void *ctx, int error), void *ctx);
 int listener_fd(const struct listener *ls); /* its socket, borrowed */
+/* The same in two steps: what can fail, on any thread; and the beginning, on the loop's own. */
+struct listener *listener_new(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
+                              void (*on_error)(void *ctx, int error), void *ctx);
+void listener_begin(struct listener *ls);
+/* Accept all that wait, before listener_stop(): they were told that they are connected. NULL is accepted. */
+void listener_drain(struct listener *ls);
 void listener_stop(struct listener *ls); /* closes its socket; NULL is accepted */
 
 #endif

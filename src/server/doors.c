@@ -1,4 +1,5 @@
-/* From a listening socket to the reactor that gets the connection, and the door that it speaks at. */
+#include "server/doors.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,20 +10,23 @@
 #include "server/server_internal.h"
 #include "transport/public_door.h"
 
-struct handover { /* a connection accepted by one reactor for another */
+struct handover { /* a connection accepted by one reactor for another; the door may be gone when it arrives */
     struct loop_task task;
     struct reactor *to;
-    const struct door *door;
+    struct backend_peers *peers; /* a reference; NULL: a public door */
     struct address from;
+    bool is_proxied;
+    struct tls_slot *tls;
     int fd;
 };
 
-static void give(const struct door *d, struct reactor *r, int fd, const struct address *from)
+/* peers NULL: at a public door. */
+static void give(struct reactor *r, struct backend_peers *peers, bool is_proxied, struct tls_slot *tls, int fd, const struct address *from)
 {
-    if (d->is_backend)
-        backend_door_accept(r, fd, &d->peers, d->tls);
+    if (peers != NULL)
+        backend_door_accept(r, fd, peers, tls);
     else
-        public_door_accept(r, fd, from, d->is_proxied, d->tls);
+        public_door_accept(r, fd, from, is_proxied, tls);
 }
 
 static void on_handover(struct loop_task *t)
@@ -31,7 +35,8 @@ static void on_handover(struct loop_task *t)
     if (h->to->loop.is_leaving)
         close(h->fd);
     else
-        give(h->door, h->to, h->fd, &h->from);
+        give(h->to, h->peers, h->is_proxied, h->tls, h->fd, &h->from);
+    backend_peers_unref(h->peers);
     free(h);
 }
 
@@ -44,11 +49,16 @@ static void on_accept(void *ctx, int fd, const struct sockaddr_storage *peer)
         to = &d->server->reactors[d->server->next_reactor++ % d->server->reactor_count];
     struct handover *h;
     if (to == d->reactor || (h = malloc(sizeof *h)) == NULL) {
-        give(d, d->reactor, fd, &from);
+        give(d->reactor, d->peers, d->is_proxied, d->tls, fd, &from);
         return;
     }
-    *h = (struct handover){ .task = { .run = on_handover }, .to = to, .door = d, .from = from, .fd = fd };
-    loop_post(&to->loop, &h->task);
+    *h = (struct handover){ .task = { .run = on_handover }, .to = to, .from = from, .is_proxied = d->is_proxied, .tls = d->tls, .fd = fd };
+    h->peers = d->peers == NULL ? NULL : backend_peers_ref(d->peers);
+    if (loop_post(&to->loop, &h->task))
+        return;
+    close(fd); /* the reactor has ended */
+    backend_peers_unref(h->peers);
+    free(h);
 }
 
 static void on_accept_error(void *ctx, int error)
@@ -61,37 +71,118 @@ static void on_accept_error(void *ctx, int error)
                 strerror(error));
 }
 
-int doors_open(struct server *s)
+/* ---- who may connect to a backend's */
+
+static void peers_free(struct backend_peers *p)
 {
-    s->doors = calloc(s->sockets.count + 1, sizeof *s->doors);
-    if (s->doors == NULL)
-        return -ENOMEM;
-    for (; s->door_count < s->sockets.count; s->door_count++) {
-        struct server_socket *sock = &s->sockets.items[s->door_count];
-        struct door *d = &s->doors[s->door_count];
-        *d = (struct door){ .server = s, .reactor = &s->reactors[sock->reactor], .is_shared = sock->is_shared, .is_proxied = sock->is_proxied };
-        d->tls = tls_slots_find(s->tls, sock->address);
-        if (sock->backend != NULL) {
-            d->is_backend = true;
-            d->peers = (struct backend_peers){ .uids = sock->backend->uids,
-                                               .count = sock->backend->uid_count,
-                                               .keys = sock->backend->keys,
-                                               .is_tcp = sock->backend->path == NULL };
-        }
-        d->listener = listener_start(&d->reactor->loop, sock->fd, on_accept, on_accept_error, d);
-        if (d->listener == NULL)
-            return -ENOMEM;
-        sock->fd = -1; /* the listener closes it */
+    live_settings_unref(p->owner); /* with the config, which has the keys */
+    free(p);
+}
+
+struct backend_peers *doors_peers_new(struct live_settings *live, const struct config_backend *b)
+{
+    struct backend_peers *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return NULL;
+    *p = (struct backend_peers){ .free = peers_free, .uids = b->uids, .count = b->uid_count, .keys = b->keys, .is_tcp = b->path == NULL };
+    atomic_init(&p->refs, 1);
+    p->owner = live_settings_ref(live);
+    return p;
+}
+
+/* ---- begin and end */
+
+static struct door *door_new(struct server *s, const struct server_socket *sock, struct live_settings *live)
+{
+    size_t len = strlen(sock->address) + 1;
+    struct door *d = calloc(1, sizeof *d + len);
+    if (d == NULL)
+        return NULL;
+    list_init(&d->node);
+    d->server = s;
+    d->reactor = &s->reactors[sock->reactor];
+    d->is_shared = sock->is_shared;
+    d->is_backend = sock->backend != NULL;
+    d->is_held = sock->is_held;
+    d->is_proxied = sock->is_proxied;
+    d->tls = tls_slots_find(s->tls, sock->address);
+    d->is_new = d->is_wanted = true;
+    memcpy(d->path, sock->path, sizeof d->path);
+    memcpy(d->address, sock->address, len);
+    if (d->is_backend && (d->peers = doors_peers_new(live, sock->backend)) == NULL) {
+        free(d);
+        return NULL;
     }
-    return 0;
+    d->listener = listener_new(&d->reactor->loop, sock->fd, on_accept, on_accept_error, d);
+    if (d->listener != NULL)
+        return d;
+    backend_peers_unref(d->peers);
+    free(d);
+    return NULL;
+}
+
+static void door_free(struct door *d)
+{
+    list_remove(&d->node);
+    listener_stop(d->listener);
+    backend_peers_unref(d->peers);
+    backend_peers_unref(d->next_peers);
+    free(d);
+}
+
+void door_unlink(struct door *d)
+{
+    if (d->path[0] != '\0')
+        unlink(d->path);
+    d->path[0] = '\0';
+}
+
+int doors_make(struct server *s, struct socket_set *sockets, struct live_settings *live, struct list *ret)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sockets->count; i++) {
+        struct server_socket *sock = &sockets->items[i];
+        struct door *d = door_new(s, sock, live);
+        if (d == NULL) {
+            r = -ENOMEM;
+            break;
+        }
+        list_push(ret, &d->node);
+        sock->fd = -1; /* the listener closes it, and the door unlinks it */
+        sock->path[0] = '\0';
+    }
+    sockets_close(sockets);
+    return r;
+}
+
+void doors_free(struct list *doors)
+{
+    LIST_EACH_SAFE (it, next, doors) {
+        struct door *d = LIST_ENTRY(it, struct door, node);
+        door_unlink(d);
+        door_free(d);
+    }
+}
+
+void door_begin(struct door *d)
+{
+    d->is_new = false;
+    listener_begin(d->listener);
+}
+
+void door_close(struct door *d)
+{
+    if (!d->server->is_handed_over && !d->is_held) /* else who waits there is a successor's */
+        listener_drain(d->listener);
+    listener_stop(d->listener);
+    d->listener = NULL;
 }
 
 void doors_close(struct server *s, unsigned reactor)
 {
-    for (size_t i = 0; i < s->door_count; i++) {
-        if (s->doors[i].reactor != &s->reactors[reactor])
-            continue;
-        listener_stop(s->doors[i].listener);
-        s->doors[i].listener = NULL;
+    LIST_EACH (it, &s->doors) {
+        struct door *d = LIST_ENTRY(it, struct door, node);
+        if (d->reactor == &s->reactors[reactor])
+            door_close(d);
     }
 }

@@ -131,12 +131,15 @@ static void fill(struct live_settings *l, const struct config *c, unsigned react
     };
 }
 
-int live_settings_new(const struct config *c, unsigned reactors, struct live_settings **ret)
+int live_settings_new(struct config *c, unsigned reactors, struct live_settings **ret)
 {
     struct live_settings *l = calloc(1, sizeof *l);
     int r = l == NULL ? -ENOMEM : 0;
+    if (r < 0)
+        config_free(c);
     if (r == 0) {
         atomic_init(&l->refs, 1);
+        l->config = c;
         l->origins = slices_of(c->origins, c->origin_count);
         l->echo_paths = slices_of(c->echo_paths, c->echo_count);
         r = l->origins == NULL || l->echo_paths == NULL ? -ENOMEM : make_jwt(l, c);
@@ -146,7 +149,7 @@ int live_settings_new(const struct config *c, unsigned reactors, struct live_set
     if (r == 0)
         r = make_trusted_proxies(l, c);
     if (r == -ENOMEM)
-        log_error("start_failed", "memory has run out while the settings were made");
+        log_error("no_memory", "memory has run out while the settings were made");
     if (r < 0) {
         live_settings_unref(l);
         return r;
@@ -170,5 +173,6 @@ void live_settings_unref(struct live_settings *l)
     addresses_free(l->trusted_proxies);
     free(l->origins);
     free(l->echo_paths);
+    config_free(l->config);
     free(l);
 }

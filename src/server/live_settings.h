@@ -11,6 +11,7 @@
 
 struct live_settings {
     _Atomic unsigned refs;
+    struct config *config;
     struct settings settings;
     struct slice *origins;
     struct slice *echo_paths;
@@ -19,9 +20,9 @@ struct live_settings {
     struct callback_url callback;
 };
 
-/* Read what the config names (keys) and make the settings, with one reference; the config is borrowed and must outlive them. Returns 0, or a negative
- * errno after logging what is wrong. */
-int live_settings_new(const struct config *c, unsigned reactors, struct live_settings **ret);
+/* Read what the config names (keys) and make the settings, with one reference. Takes the config, on failure too. Returns 0, or a negative errno after logging
+ * what is wrong. */
+int live_settings_new(struct config *c, unsigned reactors, struct live_settings **ret);
 struct live_settings *live_settings_ref(struct live_settings *l);
 void live_settings_unref(struct live_settings *l); /* NULL is accepted */
 

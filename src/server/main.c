@@ -86,7 +86,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
     return -1;
 }
 
-static int serve(const struct config *c, struct succession *succession)
+/* Takes the config. */
+static int serve(struct config *c, const struct server_source *source, struct succession *succession)
 {
     log_setup((enum log_level)c->log_level, c->log_json != 0);
     systemd_init();
@@ -94,7 +95,7 @@ static int serve(const struct config *c, struct succession *succession)
     for (size_t i = 0; i < c->warning_count; i++)
         log_warn("config", "%s", c->warnings[i]);
     signal(SIGPIPE, SIG_IGN);
-    struct server *s = server_new(c, succession);
+    struct server *s = server_new(c, source, succession);
     if (s == NULL)
         return EXIT_FAILED;
     int code = server_run(s);
@@ -132,7 +133,8 @@ int main(int argc, char **argv)
         config_print(c, stdout);
         code = EXIT_OK;
     } else {
-        code = serve(c, succession);
+        code = serve(c, &(struct server_source){ a.config_path, environ, a.settings }, succession);
+        c = NULL;
     }
     config_free(c);
     free(a.settings);

@@ -22,6 +22,7 @@
 #include "server/server_internal.h"
 #include "server/succeed.h"
 #include "server/systemd.h"
+#include "transport/control.h"
 #include "transport/membership.h"
 
 #define LEAVE_GRACE_MS 2000
@@ -43,7 +44,7 @@ static unsigned count_reactors(const struct config *c)
 /* Says itself what is wrong. */
 static int make_journal(struct server *s)
 {
-    const struct config *c = s->config;
+    const struct config *c = s->live->config;
     char error[1024] = "";
     struct journal_config config = {
         .path = c->journal_path,
@@ -57,17 +58,9 @@ static int make_journal(struct server *s)
     return r;
 }
 
-static int make_hub(struct server *s)
+struct hub_limits server_hub_limits(const struct config *c)
 {
-    const struct config *c = s->config;
-    uint8_t random[16];
-    char epoch[EPOCH_LEN + 1];
-    if (RAND_bytes(random, sizeof random) != 1)
-        return -EIO;
-    hash_seed(random);
-    RAND_bytes(random, sizeof random);
-    cursor_make_epoch(random, epoch);
-    struct hub_limits limits = {
+    return (struct hub_limits){
         .topics = c->max_topics,
         .patterns = c->max_patterns,
         .history_bytes = c->max_history,
@@ -75,6 +68,19 @@ static int make_hub(struct server *s)
         .keys = c->max_keys,
         .key_window_ms = c->idempotency_window_ms,
     };
+}
+
+static int make_hub(struct server *s)
+{
+    const struct config *c = s->live->config;
+    uint8_t random[16];
+    char epoch[EPOCH_LEN + 1];
+    if (RAND_bytes(random, sizeof random) != 1)
+        return -EIO;
+    hash_seed(random);
+    RAND_bytes(random, sizeof random);
+    cursor_make_epoch(random, epoch);
+    struct hub_limits limits = server_hub_limits(c);
     s->hub = hub_new(&limits, c->rules, s->reactor_count, epoch);
     if (s->hub == NULL)
         return -ENOMEM;
@@ -87,7 +93,7 @@ static int make_hub(struct server *s)
 static int start_journal(struct server *s)
 {
     struct loop *loops[HUB_MAX_REACTORS];
-    if (s->config->journal_path[0] == '\0')
+    if (s->live->config->journal_path[0] == '\0')
         return 0;
     for (unsigned i = 0; i < s->reactor_count; i++)
         loops[i] = &s->reactors[i].loop;
@@ -118,13 +124,13 @@ static int make_reactors(struct server *s)
     if (s->view.addresses == NULL || s->view.users == NULL)
         return -ENOMEM;
     pthread_mutex_init(&s->view.presence_lock, NULL);
-    s->view.presence = presence_new(s->config->max_presence);
-    s->view.revocations = revocations_new(s->config->max_revocations);
+    s->view.presence = presence_new(s->live->config->max_presence);
+    s->view.revocations = revocations_new(s->live->config->max_revocations);
     if (s->view.presence == NULL || s->view.revocations == NULL)
         return -ENOMEM;
     for (; s->view.reactor_count < s->reactor_count; s->view.reactor_count++) {
         unsigned i = s->view.reactor_count;
-        int r = reactor_init(&s->reactors[i], i, s->hub, s->engine, s->config->rules, &s->live->settings, &s->view);
+        int r = reactor_init(&s->reactors[i], i, s->hub, s->engine, s->live->config->rules, &s->live->settings, &s->view);
         if (r < 0)
             return r;
         s->reactor_list[i] = &s->reactors[i];
@@ -140,20 +146,59 @@ static int open_sockets(struct server *s)
     if (r == 0)
         r = succeed_add_sockets(s->succession, &inherited);
     if (r == 0)
-        r = sockets_open(s->config, s->reactor_count, &inherited, &s->sockets);
+        r = sockets_open(s->live->config, s->reactor_count, &inherited, &s->sockets);
     inherited_done(&inherited, r == 0);
     return r;
 }
 
-struct server *server_new(const struct config *config, struct succession *succession)
+/* What an order asks for, on the main thread. */
+static void on_order(struct loop_task *t)
+{
+    struct control_order *o = HLY_CONTAINER_OF(t, struct control_order, task);
+    struct server *s = o->server;
+    reload_ask(&s->reload, o);
+}
+
+static void take_order(struct server_control *control, struct control_order *o) /* any thread */
+{
+    struct server *s = HLY_CONTAINER_OF(control, struct server, control);
+    o->server = s;
+    o->task.run = on_order;
+    if (!loop_post(&s->reactors[0].loop, &o->task)) {
+        o->is_refused = true;
+        buf_str(&o->answer, "the server has stopped");
+        o->finish(o);
+    }
+}
+
+static int open_doors(struct server *s)
+{
+    int r = doors_make(s, &s->sockets, s->live, &s->doors);
+    LIST_EACH (it, &s->doors)
+        door_begin(LIST_ENTRY(it, struct door, node));
+    return r;
+}
+
+static struct server *server_alloc(const struct server_source *source, struct succession *succession)
 {
     struct server *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->source = source;
+    s->succession = succession;
+    s->control.run = take_order;
+    s->view.control = &s->control;
+    list_init(&s->doors);
+    reload_init(&s->reload, s);
+    return s;
+}
+
+struct server *server_new(struct config *config, const struct server_source *source, struct succession *succession)
+{
+    struct server *s = server_alloc(source, succession);
     int r = s == NULL ? -ENOMEM : 0;
-    if (s != NULL) {
-        s->succession = succession;
-        s->config = config;
+    if (s != NULL)
         s->reactor_count = count_reactors(config);
-    }
     /* Before privileges are dropped: keys may be readable to root alone, and ports below 1024 are. */
     if (r == 0 && (live_settings_new(config, s->reactor_count, &s->live) < 0 || open_sockets(s) < 0 ||
                    process_drop_privileges(config) < 0)) {
@@ -163,20 +208,24 @@ struct server *server_new(const struct config *config, struct succession *succes
     }
     if (r == 0 && (s->tls = tls_slots_new(config)) == NULL)
         r = -ENOMEM;
-    if (r == 0)
+    if (r == 0) {
+        s->start = live_settings_ref(s->live);
         r = make_hub(s);
+    }
     if (r == 0)
         r = make_reactors(s);
     if (r == 0)
         r = start_journal(s);
     if (r == 0)
-        r = doors_open(s);
+        r = open_doors(s);
     if (r == 0 && s->succession != NULL && (succeed_take_state(s->succession, s) < 0 || succeed_take_over(s->succession, s) < 0)) {
         server_free(s);
         return NULL; /* has been logged */
     }
     if (r == 0)
         return s;
+    if (s == NULL)
+        config_free(config);
     log_error("start_failed", "cannot start: %s", strerror(-r));
     if (s != NULL)
         succeed_refuse(s->succession, "it cannot start; what it logged says why");
@@ -230,8 +279,9 @@ static void server_leave(struct server *s)
 
 void server_hand_over(struct server *s)
 {
-    for (size_t i = 0; i < s->sockets.count; i++)
-        s->sockets.items[i].path[0] = '\0'; /* it is the successor's */
+    LIST_EACH (it, &s->doors)
+        LIST_ENTRY(it, struct door, node)->path[0] = '\0'; /* it is the successor's */
+    s->is_handed_over = true;
     server_leave(s);
 }
 
@@ -277,9 +327,9 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int events)
 static void on_reload(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev;
-    (void)w;
     (void)events;
-    log_warn("reload", "this version cannot reload its config: restart it to take up changes");
+    struct server *s = w->data;
+    reload_ask(&s->reload, NULL);
 }
 
 static void on_expire(struct ev_loop *ev, ev_timer *w, int events)
@@ -333,7 +383,7 @@ int server_run(struct server *s)
     ev_timer_init(&s->expire, on_expire, EXPIRE_INTERVAL_S, EXPIRE_INTERVAL_S);
     ev_signal_init(&s->on_hup, on_reload, SIGHUP);
     ev_signal_init(&s->on_usr2, on_upgrade, SIGUSR2);
-    s->on_term.data = s->on_int.data = s->expire.data = s;
+    s->on_term.data = s->on_int.data = s->on_hup.data = s->expire.data = s;
     ev_signal_start(main_loop->ev, &s->on_term);
     ev_signal_start(main_loop->ev, &s->on_int);
     ev_signal_start(main_loop->ev, &s->on_hup);
@@ -366,8 +416,8 @@ void server_free(struct server *s)
     if (s == NULL)
         return;
     succeed_end(s->succession);
-    for (size_t i = 0; i < s->door_count; i++)
-        listener_stop(s->doors[i].listener);
+    doors_free(&s->doors);
+    reload_done(&s->reload);
     for (unsigned i = 0; i < s->view.reactor_count; i++)
         reactor_done(&s->reactors[i]);
     presence_free(s->view.presence);
@@ -379,10 +429,10 @@ void server_free(struct server *s)
         s->engine->free(s->engine);
     hub_free(s->hub);
     tls_slots_free(s->tls);
-    free(s->doors);
     free(s->reactors);
     free(s->reactor_list);
     free(s->threads);
+    live_settings_unref(s->start);
     live_settings_unref(s->live);
     free(s);
 }

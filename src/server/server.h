@@ -7,9 +7,16 @@
 struct server;
 struct succession;
 
-/* Open the doors and set everything up; no thread runs yet. The config is borrowed and outlives the server; succession (server/succeed.h; NULL: there is none) is taken. Each thing that an operator can
- * repair is logged with its remedy. NULL: it did not work. */
-struct server *server_new(const struct config *config, struct succession *succession);
+struct server_source { /* where the config was loaded from, and is again (config_load_with()) */
+    const char *path;
+    char *const *environment;
+    char *const *settings;
+};
+
+/* Open the doors and set everything up; no thread runs yet. Takes the config, on failure too; the source is borrowed and outlives the server;
+ * succession (server/succeed.h; NULL: there is none) is taken. Each thing that
+ * an operator can repair is logged with its remedy. NULL: it did not work. */
+struct server *server_new(struct config *config, const struct server_source *source, struct succession *succession);
 
 /* Serve until SIGTERM or SIGINT. Returns the process's exit code. */
 int server_run(struct server *s);

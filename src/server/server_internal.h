@@ -5,7 +5,9 @@
 #include <ev.h>
 #include <pthread.h>
 
+#include "server/doors.h"
 #include "server/live_settings.h"
+#include "server/reload.h"
 #include "server/server.h"
 #include "server/sockets.h"
 #include "server/tls_slots.h"
@@ -14,21 +16,9 @@
 #include "transport/backend_door.h"
 #include "transport/reactor.h"
 
-struct listener;
-
-struct door { /* what a listener's callbacks need */
-    struct server *server;
-    struct reactor *reactor;
-    struct listener *listener;
-    bool is_shared;
-    bool is_backend;
-    bool is_proxied; /* proxy_protocol = on */
-    struct tls_slot *tls; /* NULL: plain */
-    struct backend_peers peers;
-};
-
 struct server {
-    const struct config *config;
+    const struct server_source *source; /* where the config comes from; NULL: it cannot be loaded again */
+    struct live_settings *start; /* of the start: what only a restart changes is as it says */
     struct live_settings *live;
     struct hub *hub;
     struct engine *engine;
@@ -38,8 +28,9 @@ struct server {
     unsigned reactor_count;
     struct socket_set sockets;
     struct tls_slots *tls;
-    struct door *doors;
-    size_t door_count;
+    struct list doors; /* struct door */
+    struct reload reload;
+    struct server_control control;
     unsigned next_reactor; /* whose turn it is to get a connection of a shared listener */
     pthread_t *threads;
     ev_signal on_term, on_int, on_hup;
@@ -49,14 +40,13 @@ struct server {
     struct upgrade upgrade;
     ev_signal on_usr2;
     bool leaving;
+    bool is_handed_over; /* the listeners' queues are a successor's */
 };
 
 /* A successor serves now: accept no more, and end with the clients that are still here. Main thread. */
 void server_hand_over(struct server *s);
 
-/* Accept on every socket of s->sockets. Returns 0 or -ENOMEM. */
-int doors_open(struct server *s);
-/* A reactor accepts no more. Its own thread. */
-void doors_close(struct server *s, unsigned reactor);
+/* The limits of the hub, from a config. */
+struct hub_limits server_hub_limits(const struct config *c);
 
 #endif

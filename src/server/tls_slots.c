@@ -1,5 +1,6 @@
 #include "server/tls_slots.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,25 @@ struct tls_slot *tls_slots_find(const struct tls_slots *s, const char *address)
         if (strcmp(s->entries[i].address, address) == 0)
             return s->entries[i].slot;
     return NULL;
+}
+
+static int add_missing(struct tls_slots *s, const char *address, const struct config_tls *tls)
+{
+    return tls_slots_find(s, address) != NULL ? 0 : add(s, address, tls);
+}
+
+int tls_slots_prepare(struct tls_slots *s, const struct config *next)
+{
+    int r = 0;
+    struct entry *entries = realloc(s->entries, (s->count + next->listen_count + next->backend_count + 1) * sizeof *entries);
+    if (entries == NULL)
+        return -ENOMEM;
+    s->entries = entries;
+    for (size_t i = 0; r == 0 && i < next->listen_count; i++)
+        r = add_missing(s, next->listens[i].address, &next->listens[i].tls);
+    for (size_t i = 0; r == 0 && i < next->backend_count; i++)
+        r = add_missing(s, next->backends[i].address, &next->backends[i].tls);
+    return r < 0 ? -ENOMEM : 0;
 }
 
 static void swap(struct tls_slots *s, const char *address, const struct config_tls *tls)

@@ -117,11 +117,14 @@ static int pass_on(struct spawning *sp, int fd)
 static int pass_listeners(struct spawning *sp, struct server *s)
 {
     int r = buf_str(&sp->sockets, SUCCEED_SOCKETS "=");
-    for (size_t i = 0; i < s->door_count && r == 0; i++) {
-        int fd = listener_fd(s->doors[i].listener);
+    LIST_EACH (it, &s->doors) {
+        if (r < 0)
+            break;
+        struct door *d = LIST_ENTRY(it, struct door, node);
+        int fd = listener_fd(d->listener);
         r = pass_on(sp, fd);
         if (r == 0)
-            r = buf_printf(&sp->sockets, "%d%s,", fd, s->sockets.items[i].is_held ? "h" : "");
+            r = buf_printf(&sp->sockets, "%d%s,", fd, d->is_held ? "h" : "");
     }
     return r == 0 ? buf_append(&sp->sockets, "", 1) : r;
 }
@@ -502,10 +505,12 @@ const char *upgrade_begin(struct upgrade *u, struct server *s, void (*on_outcome
         return "an upgrade is under way already";
     if (s->leaving || u->state != UPGRADE_IDLE)
         return "this server is on its way out";
+    if (s->reload.is_on)
+        return "a reload is under way: try again in a moment";
     if (getpid() == 1)
         return "this is process 1, and whatever it runs in, a container perhaps, would end with it: replace that instead";
     relay_free(u->relay); /* of an upgrade that failed; no reactor has it any more */
-    *u = (struct upgrade){ .server = s, .fd = -1, .on_outcome = on_outcome, .began_ms = clock_mono_ms(), .timeout_ms = s->config->upgrade_timeout_ms };
+    *u = (struct upgrade){ .server = s, .fd = -1, .on_outcome = on_outcome, .began_ms = clock_mono_ms(), .timeout_ms = s->live->config->upgrade_timeout_ms };
     list_init(&u->task.node);
     sem_init(&u->turned, 0, 0);
     u->relay = relay_new(s->engine, s->reactor_list, s->reactor_count);

@@ -77,9 +77,65 @@ static bool take_place(struct reactor *r)
     return false;
 }
 
+/* ---- who may connect */
+
+struct backend_peers *backend_peers_ref(struct backend_peers *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void backend_peers_unref(struct backend_peers *p)
+{
+    while (p != NULL && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) {
+        struct backend_peers *next = p->next;
+        if (p->free != NULL)
+            p->free(p);
+        p = next;
+    }
+}
+
+bool backend_peers_let_in(const struct backend_peers *p, uid_t uid)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (p->uids[i] == uid)
+            return true;
+    return p->count == 0;
+}
+
+/* What may be done without a key; NULL: nothing. */
+static const struct backend_rights *rights_without(const struct backend_peers *peers, uid_t uid)
+{
+    if (peers->keys == NULL)
+        return &backend_rights_all;
+    return peers->is_tcp ? NULL : backend_keys_find_uid(peers->keys, uid);
+}
+
+bool backend_access_renew(struct backend_access *a)
+{
+    struct backend_peers *now = a->peers;
+    while (now->next != NULL)
+        now = now->next;
+    if (now == a->peers)
+        return true;
+    const struct backend_rights *without = rights_without(now, a->uid), *rights = without;
+    if (a->rights != a->without)
+        rights = now->keys == NULL ? without : backend_keys_find_same(now->keys, a->rights);
+    if (!backend_peers_let_in(now, a->uid) || (rights == NULL && a->rights != NULL))
+        return false;
+    backend_peers_unref(a->before);
+    a->before = a->peers;
+    a->peers = backend_peers_ref(now);
+    a->without = without;
+    a->rights = rights;
+    if (rights != NULL)
+        stop_waiting(a);
+    return true;
+}
+
 /* ---- begin and end */
 
-struct backend_access *backend_access_new(struct reactor *r, const struct backend_peers *peers, uid_t uid, bool *ret_full)
+struct backend_access *backend_access_new(struct reactor *r, struct backend_peers *peers, uid_t uid, bool *ret_full)
 {
     struct backend_access *a = calloc(1, sizeof *a);
     *ret_full = false;
@@ -91,14 +147,12 @@ struct backend_access *backend_access_new(struct reactor *r, const struct backen
         return NULL;
     }
     a->reactor = r;
-    a->peers = peers;
+    a->peers = backend_peers_ref(peers);
+    a->uid = uid;
     a->is_counted = true;
     list_init(&a->node);
     stat_add(&r->stats.backends, 1);
-    if (peers->keys == NULL)
-        a->without = &backend_rights_all;
-    else if (!peers->is_tcp)
-        a->without = backend_keys_find_uid(peers->keys, uid);
+    a->without = rights_without(peers, uid);
     a->rights = a->without;
     if (a->rights == NULL) {
         if (r->stranger_count >= room(r))
@@ -111,6 +165,8 @@ struct backend_access *backend_access_new(struct reactor *r, const struct backen
 void backend_access_free(struct backend_access *a)
 {
     give_place_back(a);
+    backend_peers_unref(a->before);
+    backend_peers_unref(a->peers);
     free(a);
 }
 

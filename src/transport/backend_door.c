@@ -18,8 +18,15 @@ static void on_http_end(struct reactor *r)
     (void)r; /* the context's end says it */
 }
 
+/* What it asks next it asks by today's keys; one whose key has gone ends with the answer that is on its way. */
+static void http_recheck(struct http_client *h)
+{
+    if (!backend_access_renew(http_context(h)))
+        http_end(h);
+}
+
 static const struct http_door backend_http_door = {
-    .on_request = backend_http_request, .wants_body = backend_http_wants_body, .on_end = on_http_end
+    .on_request = backend_http_request, .wants_body = backend_http_wants_body, .recheck = http_recheck, .on_end = on_http_end
 };
 
 static void free_access(void *access)
@@ -54,23 +61,26 @@ static void on_silence(struct conn *c)
     conn_close(c);
 }
 
+static void unspoken_recheck(struct conn *c)
+{
+    if (!backend_access_renew(c->owner))
+        conn_close(c);
+}
+
 static void on_unspoken_end(struct conn *c)
 {
     backend_access_free(c->owner);
 }
 
-static const struct conn_ops first_ops = { .on_read = on_first_bytes, .on_timer = on_silence, .on_end = on_unspoken_end };
+static const struct conn_ops first_ops = { .on_read = on_first_bytes, .on_timer = on_silence, .recheck = unspoken_recheck, .on_end = on_unspoken_end };
 
 /* ---- who may come in */
 
 static bool uid_is_welcome(const struct ucred *cred, const struct backend_peers *peers)
 {
     static struct log_gate gate;
-    if (peers->count == 0)
+    if (backend_peers_let_in(peers, cred->uid))
         return true;
-    for (size_t i = 0; i < peers->count; i++)
-        if (peers->uids[i] == cred->uid)
-            return true;
     log_limited(&gate, LOG_LEVEL_WARN, "backend_refused", "uid=%u pid=%d is not in allow_uid of the backend: connection refused",
                 (unsigned)cred->uid, (int)cred->pid);
     return false;
@@ -122,7 +132,7 @@ static void refuse(struct reactor *r, int fd, const char *text, size_t len)
     close(fd);
 }
 
-void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *peers, struct tls_slot *tls)
+void backend_door_accept(struct reactor *r, int fd, struct backend_peers *peers, struct tls_slot *tls)
 {
     static const char not_you[] = "-NOPERM your uid is not in allow_uid of this backend socket\r\n";
     static const char full[] = "-ERR max number of clients reached (limits.backends)\r\n";

@@ -8,8 +8,9 @@
 
 struct tls_slot;
 
-/* Take over a connection that was accepted on a backend listener. tls: it speaks TLS; NULL: it does not. On the reactor's thread. */
-void backend_door_accept(struct reactor *r, int fd, const struct backend_peers *peers, struct tls_slot *tls);
+/* Take over a connection that was accepted on a backend listener: takes a reference of its own on peers. tls: it speaks TLS; NULL: it does not. On the
+ * reactor's thread. */
+void backend_door_accept(struct reactor *r, int fd, struct backend_peers *peers, struct tls_slot *tls);
 
 /* ---- backend_http.c. A client's context is its struct backend_access */
 void backend_http_request(struct http_client *h, const struct http1_request *rq);

@@ -13,6 +13,7 @@
 #include "core/topic_name.h"
 #include "transport/backend_door.h"
 #include "transport/backend_http.h"
+#include "transport/control.h"
 #include "transport/http_publish.h"
 #include "transport/publish.h"
 #include "transport/stats_text.h"
@@ -573,6 +574,7 @@ static const struct route {
     { "/clients", HTTP1_GET, FOR_WHOLE_KEYS, backend_clients },
     { "/disconnect", HTTP1_POST, FOR_WHOLE_KEYS, backend_disconnect },
     { "/revoke", HTTP1_POST, FOR_WHOLE_KEYS, backend_revoke },
+    { "/reload", HTTP1_POST, FOR_WHOLE_KEYS, backend_reload },
     { "/stats", HTTP1_GET, FOR_WHOLE_KEYS, do_stats },
     { "/metrics", HTTP1_GET, FOR_WHOLE_KEYS, do_metrics },
     { "/healthz", HTTP1_GET, FOR_ALL, do_healthz },
@@ -626,5 +628,5 @@ void backend_http_request(struct http_client *h, const struct http1_request *rq)
     }
     http_reply_text(h, 404, NULL,
                     "Nothing is here. The backend door has POST /publish?topic=NAME, GET /topics, /history?topic=NAME, "
-                    "/presence?topic=NAME, /clients, /stats, /metrics, /healthz and /readyz, POST /disconnect and /revoke, and speaks the Redis protocol.");
+                    "/presence?topic=NAME, /clients, /stats, /metrics, /healthz and /readyz, POST /disconnect, /revoke and /reload, and speaks the Redis protocol.");
 }

@@ -121,6 +121,13 @@ void http_last_answer(struct http_client *h)
     h->keep_alive = false;
 }
 
+void http_end(struct http_client *h)
+{
+    h->keep_alive = false;
+    if (h->state == HTTP_READING)
+        conn_end(h->conn, HTTP_LINGER_MS);
+}
+
 void http_set_token(struct http_client *h, struct token *token)
 {
     token_unref(h->token);
@@ -475,7 +482,17 @@ static bool kick(struct conn *c, const struct kick *k)
     return t != NULL && t->ops != NULL && t->ops->kick != NULL && t->ops->kick(t, k);
 }
 
+static void recheck(struct conn *c)
+{
+    struct http_client *h = c->owner;
+    if (h->ticket != NULL && h->ticket->ops != NULL && h->ticket->ops->recheck != NULL)
+        h->ticket->ops->recheck(h->ticket);
+    if (h->door->recheck != NULL)
+        h->door->recheck(h);
+}
+
 static const struct conn_ops http_conn_ops = {
+    .recheck = recheck,
     .on_read = on_read,   .on_eof = on_eof,     .on_drained = on_drained, .on_timer = on_timer,
     .on_stop = on_stop,   .describe = describe, .kick = kick,             .on_end = on_end,
 };

@@ -23,6 +23,7 @@ struct http_door {
     /* The head is here, and the body still to come: is the request to be taken? If not it comes to on_request() at once, without a body, and its answer
      * is the last. May be asked several times; NULL: always. */
     bool (*wants_body)(struct http_client *h, const struct http1_request *head);
+    void (*recheck)(struct http_client *h); /* conn_ops.recheck; NULL: there is nothing to look at */
     void (*on_end)(struct reactor *r); /* the connection ended as HTTP (it was not upgraded) */
 };
 
@@ -38,6 +39,9 @@ void *http_context(const struct http_client *h);
 
 /* The answer to the current request is the last: the connection ends with it. */
 void http_last_answer(struct http_client *h);
+
+/* No more requests: the connection ends, after the answer if one is on its way. */
+void http_end(struct http_client *h);
 
 /* Who sends the current request: the token that it carries, checked. http_set_token() takes the reference; it is kept until the answer, or the end of on_request()
  * of a request that upgrades. NULL: there is none. http_token() borrows. */
@@ -67,6 +71,7 @@ struct http_ticket_ops {
     void (*on_gone)(struct http_ticket *t);  /* the connection has ended; the client is no more in the ticket */
     bool (*describe)(struct http_ticket *t, struct client_info *ret); /* conn_ops.describe; NULL: it is not listed */
     bool (*kick)(struct http_ticket *t, const struct kick *k);        /* conn_ops.kick; NULL: there is nothing to end */
+    void (*recheck)(struct http_ticket *t);                           /* conn_ops.recheck; likewise */
 };
 
 /* Wait for up to ms. The connection is read on meanwhile, and what comes is kept for after the answer, so that a client that goes away is noticed when it

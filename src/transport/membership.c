@@ -163,6 +163,28 @@ void membership_refresh(struct subscriber *s)
     pthread_mutex_unlock(&r->server->presence_lock);
 }
 
+void membership_recheck(struct subscriber *s)
+{
+    struct reactor *r = HLY_CONTAINER_OF(s->table, struct reactor, table);
+    char guest[GUEST_BYTES];
+    if (s->table->on_subscription == NULL || s->ops->client == NULL)
+        return;
+    const struct client *c = s->ops->client(s);
+    struct presence_member m = member_of(c, guest);
+    pthread_mutex_lock(&r->server->presence_lock);
+    LIST_EACH (it, &s->subscriptions) {
+        const struct feed *f = LIST_ENTRY(it, struct subscription, node)->feed;
+        const struct rule *rule = rules_find(r->rules, f->name, f->name_len);
+        if (f->is_pattern || f->name[0] == '$')
+            continue;
+        if (rule->presence)
+            join(r, c, feed_name(f), rule);
+        else
+            leave(r, c, &m, feed_name(f), rule);
+    }
+    pthread_mutex_unlock(&r->server->presence_lock);
+}
+
 /* ---- events for backends */
 
 static void begin_event(struct buf *json, const struct reactor *r, const struct client *c)

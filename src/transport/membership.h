@@ -22,6 +22,9 @@ void membership_disconnected(struct reactor *r, const struct client *c, const ch
 /* Members whose grace is over leave. The main loop's timer. */
 void membership_expire(struct reactor *r);
 
+/* The rules are others now: it joins where they keep presence, and is taken out, without a word, where they do no more. */
+void membership_recheck(struct subscriber *s);
+
 /* Its token is another now: what is shown of it changes. */
 void membership_refresh(struct subscriber *s);
 

@@ -253,8 +253,12 @@ const char *peer_scheme(struct reactor *r, struct conn *c, const struct http1_re
 static struct publish_rate *own_rate(struct reactor *r, struct conn *c)
 {
     struct peer *p = make_own(c);
-    if (p == NULL || p->rate != NULL)
-        return p == NULL ? NULL : p->rate;
+    if (p == NULL)
+        return NULL;
+    if (p->rate != NULL) {
+        publish_rate_change(p->rate, &r->settings->publish, r->loop.now_ms);
+        return p->rate;
+    }
     if ((p->rate = malloc(sizeof *p->rate)) != NULL)
         publish_rate_init(p->rate, &r->settings->publish, r->loop.now_ms);
     return p->rate;

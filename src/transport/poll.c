@@ -68,7 +68,8 @@ struct poll {
     bool is_gap;       /* messages are missing before the first */
     bool is_complete;  /* it takes no more: what comes is for the next poll */
     bool takes_gzip;
-    uint16_t refused_with; /* a backend has ended it: the status that says so; 0: it has not */
+    uint16_t refused_with; /* it has been ended: the status that says so; 0: it has not */
+    const char *refused_why;
     uint16_t origin_len; /* 0: the request has none */
     char origin[];
 };
@@ -303,10 +304,11 @@ static void poll_reply_kicked(struct poll *p, struct http_client *h)
 {
     char cors[CORS_HEADERS_MAX], extra[CORS_HEADERS_MAX + 128];
     unsigned status = p->refused_with;
+    const char *why = p->refused_why;
     cors_headers(cors, p->reactor->settings, (struct slice){ p->origin_len > 0 ? p->origin : NULL, p->origin_len });
     snprintf(extra, sizeof extra, "%sCache-Control: no-store\r\n%s", status == 401 ? "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n" : "", cors);
     poll_free(p);
-    http_reply_text(h, status, extra, status == 401 ? "This is refused: the token has been revoked." : "The backend has ended this poll.");
+    http_reply_text(h, status, extra, "%s", why);
 }
 
 static bool is_over_total(const struct poll *p)
@@ -380,11 +382,25 @@ static bool kick(struct http_ticket *t, const struct kick *k)
     if (!kick_is_whole(k) && p->sub.count > 0)
         return true;
     p->refused_with = k->is_revocation ? 401 : 403;
+    p->refused_why = k->is_revocation ? "This is refused: the token has been revoked." : "The backend has ended this poll.";
     poll_due(p);
     return true;
 }
 
-static const struct http_ticket_ops poll_ticket_ops = { .on_hurry = on_hurry, .on_gone = on_gone, .describe = describe, .kick = kick };
+static void recheck(struct http_ticket *t)
+{
+    struct poll *p = HLY_CONTAINER_OF(t, struct poll, ticket);
+    if (p->state == POLL_OPENING || p->refused_with != 0 || wish_find_forbidden(p->reactor, &p->sub, http_token(t->client)) == NULL)
+        return;
+    stat_add(&p->reactor->stats.rechecked_ends, 1);
+    p->refused_with = 403;
+    p->refused_why = "The rules have changed: subscribing to a topic of this poll is no longer allowed.";
+    poll_due(p);
+}
+
+static const struct http_ticket_ops poll_ticket_ops = {
+    .on_hurry = on_hurry, .on_gone = on_gone, .describe = describe, .kick = kick, .recheck = recheck
+};
 
 /* ---- opening */
 

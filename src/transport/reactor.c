@@ -60,6 +60,27 @@ static bool on_turn(void *ctx)
     return more || hub_has_mail(r->hub, r->index);
 }
 
+static void look_at_rules(struct reactor *r)
+{
+    r->has_events = false;
+    for (size_t i = 0; i < rules_count(r->rules); i++)
+        r->has_events |= rules_at(r->rules, i)->events;
+    if (membership_is_wanted(r->rules)) { /* and for good: who is listed has to be taken out some time, whatever the rules say by then */
+        r->table.on_subscription = membership_changed;
+        r->table.change_lock = &r->server->presence_lock;
+    }
+}
+
+void reactor_apply(struct reactor *r, struct rules *rules, const struct settings *settings)
+{
+    struct rules *before = r->rules;
+    r->rules = rules_ref(rules);
+    rules_unref(before);
+    r->settings = settings;
+    r->table.keep_bytes = settings->max_outq;
+    look_at_rules(r);
+}
+
 int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engine *engine, struct rules *rules,
                  const struct settings *settings, struct server_view *server)
 {
@@ -80,12 +101,7 @@ int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engi
         (r->fanout = fanout_new(&r->table, &r->loop.chunks)) == NULL || (r->packer = packer_new(&r->stats)) == NULL)
         return -ENOMEM; /* the process does not start: no use in tidying up */
     r->table.packing = packer_packing(r->packer);
-    for (size_t i = 0; i < rules_count(rules); i++)
-        r->has_events |= rules_at(rules, i)->events;
-    if (membership_is_wanted(rules)) {
-        r->table.on_subscription = membership_changed;
-        r->table.change_lock = &server->presence_lock;
-    }
+    look_at_rules(r);
     map_init(&r->sessions, v1_session_equals);
     r->table.keep_bytes = settings->max_outq;
     r->loop.on_turn = on_turn;

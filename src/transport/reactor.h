@@ -14,11 +14,16 @@
 #include "transport/stats.h"
 
 struct auth_callback;
+struct control_order;
 struct count_table;
 struct packer;
 struct presence;
 struct reactor;
 struct revocations;
+
+struct server_control { /* what backends may ask of the server as a whole (transport/control.h) */
+    void (*run)(struct server_control *control, struct control_order *o); /* any thread */
+};
 
 struct server_view { /* what doors may know of the whole server; constant after the start */
     struct reactor **reactors;
@@ -35,6 +40,7 @@ struct server_view { /* what doors may know of the whole server; constant after 
     struct presence *presence;     /* who is on which topic; has a lock of its own */
     pthread_mutex_t presence_lock; /* who comes and goes is told in the order in which it happens: sub_table.change_lock, taken before the hub's */
     struct revocations *revocations; /* tokens that hold no longer; has a lock of its own */
+    struct server_control *control; /* NULL: it takes no orders */
 };
 
 struct paused { /* a publishing connection that is not read while the hub is congested */
@@ -76,6 +82,9 @@ struct reactor {
 int reactor_init(struct reactor *r, unsigned index, struct hub *hub, struct engine *engine, struct rules *rules,
                  const struct settings *settings, struct server_view *server);
 void reactor_done(struct reactor *r);
+
+/* Other rules and settings from now on: borrowed, both live until the next. What follows for living connections is recheck_start()'s. Own thread. */
+void reactor_apply(struct reactor *r, struct rules *rules, const struct settings *settings);
 
 /* A cheap random number for jitter; not for secrets. */
 uint32_t reactor_random(struct reactor *r, uint32_t below);

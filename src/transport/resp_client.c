@@ -413,7 +413,27 @@ static void on_end(struct conn *conn)
     free(c);
 }
 
-static const struct conn_ops resp_conn_ops = { .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_end = on_end };
+/* As Redis does when an ACL changes: it is closed, with an error for whoever reads it. */
+static void end_forbidden(struct resp_client *c, const char *text)
+{
+    stat_add(&c->reactor->stats.rechecked_ends, 1);
+    c->closing = true;
+    conn_write_later(c->conn, text, strlen(text));
+    conn_finish(c->conn, RESP_LINGER_MS);
+}
+
+static void recheck(struct conn *conn)
+{
+    struct resp_client *c = conn->owner;
+    if (c->closing || conn->closed)
+        return;
+    if (!backend_access_renew(c->access))
+        end_forbidden(c, "-NOAUTH the key of this connection, or its uid, is no longer in the server's config\r\n");
+    else if (c->access->rights != NULL && !resp_subscriptions_are_allowed(c))
+        end_forbidden(c, "-NOPERM the rules have changed: subscribing to a topic of this connection is no longer allowed\r\n");
+}
+
+static const struct conn_ops resp_conn_ops = { .recheck = recheck, .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_end = on_end };
 
 int resp_client_start(struct backend_access *access, uint8_t *data, size_t len)
 {

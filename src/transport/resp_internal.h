@@ -120,4 +120,8 @@ void resp_forget_key(struct resp_client *c);
 void resp_set_form(struct resp_client *c);               /* after proto or star changed */
 void resp_pause_if_congested(struct resp_client *c);
 
+/* May it still have all that it is subscribed to, and what it waits for? */
+bool resp_subscriptions_are_allowed(const struct resp_client *c);
+bool resp_streams_are_allowed(const struct resp_client *c, const struct rule_client *who);
+
 #endif

@@ -226,6 +226,17 @@ bool resp_may_subscribe(struct resp_call *call, struct slice given, bool is_patt
     return true;
 }
 
+bool resp_subscriptions_are_allowed(const struct resp_client *c)
+{
+    const struct rule_client *who = may(c, RULE_SUBSCRIBE);
+    LIST_EACH (it, &c->sub.subscriptions) {
+        const struct feed *f = LIST_ENTRY(it, struct subscription, node)->feed;
+        if (!rules_allow(c->reactor->rules, who, RULE_SUBSCRIBE, f->name, f->name_len))
+            return false;
+    }
+    return c->streams == NULL || resp_streams_are_allowed(c, who);
+}
+
 static void on_subscribed(struct engine_subscribe *s)
 {
     (void)s; /* every engine so far answers during the call; subscribe_all() reads the result */

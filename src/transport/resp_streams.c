@@ -825,3 +825,12 @@ void resp_xlen(struct resp_call *call)
     if (resp_may_subscribe(call, name, false))
         resp_write_int(call->out, (int64_t)hub_topic_history(call->client->reactor->hub, name.ptr, name.len));
 }
+
+bool resp_streams_are_allowed(const struct resp_client *c, const struct rule_client *who)
+{
+    const struct streams_read *j = c->streams;
+    for (size_t i = 0; i < j->count; i++)
+        if (!rules_allow(c->reactor->rules, who, RULE_SUBSCRIBE, j->streams[i].name.ptr, j->streams[i].name.len))
+            return false;
+    return true;
+}

@@ -259,7 +259,24 @@ static bool kick(struct conn *c, const struct kick *k)
     return true;
 }
 
+/* It comes back by itself, and is answered 403, which ends it. */
+static void recheck(struct conn *c)
+{
+    struct sse_subscriber *s = c->owner;
+    if (s->state != SSE_STREAMING)
+        return;
+    if (wish_find_forbidden(s->reactor, &s->sub, s->client.token) != NULL) {
+        stat_add(&s->reactor->stats.rechecked_ends, 1);
+        s->client.end_reason = "forbidden";
+        sse_enter(s, SSE_ENDED);
+        conn_finish(c, LINGER_MS);
+        return;
+    }
+    membership_recheck(&s->sub);
+}
+
 static const struct conn_ops sse_conn_ops = {
+    .recheck = recheck,
     .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop,
     .describe = describe, .kick = kick, .on_end = on_end,
 };

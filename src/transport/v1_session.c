@@ -504,6 +504,7 @@ void v1_session_check_rights(struct v1_session *s)
         bool is_pattern = f->is_pattern;
         if (rules_allow(s->reactor->rules, who, RULE_SUBSCRIBE, text.ptr, text.len))
             continue;
+        stat_add(&s->reactor->stats.rechecked_ends, 1);
         write_forbidden(s, text, "subscribing to it is no longer allowed: the subscription has ended");
         unsubscribe(&s->sub, text, is_pattern);
     }
@@ -512,6 +513,14 @@ void v1_session_check_rights(struct v1_session *s)
         if (w->on_rights != NULL)
             w->on_rights(w);
     }
+}
+
+void v1_session_recheck(struct v1_session *s)
+{
+    if (!s->is_open)
+        return;
+    v1_session_check_rights(s);
+    membership_recheck(&s->sub);
 }
 
 void v1_session_set_token(struct v1_session *s, struct token *token)

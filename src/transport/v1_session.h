@@ -81,6 +81,9 @@ bool v1_session_kick(struct v1_session *s, const struct kick *k);
 /* Subscriptions that its rights no longer cover end, each with an error that names its topic, and so do their replays, and reading their history. */
 void v1_session_check_rights(struct v1_session *s);
 
+/* The rules are others now: v1_session_check_rights(), and presence as they have it. */
+void v1_session_recheck(struct v1_session *s);
+
 /* When it is to be told that its token expires, and then when it has: wall clock, milliseconds; 0: never. v1_session_deadline() is to be called then. */
 uint64_t v1_session_next_deadline(const struct v1_session *s);
 void v1_session_deadline(struct v1_session *s);

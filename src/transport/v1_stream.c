@@ -229,7 +229,15 @@ static bool kick(struct conn *c, const struct kick *k)
     return t->state == STREAM_STREAMING && v1_session_kick(&t->session, k);
 }
 
+static void recheck(struct conn *c)
+{
+    struct v1_stream *t = c->owner;
+    if (t->state == STREAM_STREAMING)
+        v1_session_recheck(&t->session);
+}
+
 static const struct conn_ops stream_conn_ops = {
+    .recheck = recheck,
     .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut, .on_stop = on_stop,
     .describe = describe, .kick = kick, .on_end = on_end,
 };

@@ -126,7 +126,13 @@ static bool kick(struct ws_conn *ws, const struct kick *k)
     return v1_session_kick(&of_ws(ws)->session, k);
 }
 
+static void recheck(struct ws_conn *ws)
+{
+    v1_session_recheck(&of_ws(ws)->session);
+}
+
 static const struct ws_handler v1_ws_handler = {
+    .recheck = recheck,
     .on_message = on_message, .on_drained = on_drained, .on_cut = on_cut,         .on_tick = on_tick, .on_deadline = on_deadline,
     .on_stop = on_stop,       .on_end = on_end,         .on_closing = on_closing, .describe = describe,
     .kick = kick,

@@ -265,3 +265,13 @@ void opening_start(struct opening *o, struct reactor *r, opening_done_fn on_done
     }
     step_done(o);
 }
+
+const struct subscription *wish_find_forbidden(const struct reactor *r, const struct subscriber *s, const struct token *token)
+{
+    LIST_EACH (it, &s->subscriptions) {
+        const struct subscription *sub = LIST_ENTRY(it, struct subscription, node);
+        if (!rules_allow(r->rules, client_rights_of(token, RULE_SUBSCRIBE), RULE_SUBSCRIBE, sub->feed->name, sub->feed->name_len))
+            return sub;
+    }
+    return NULL;
+}

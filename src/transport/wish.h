@@ -58,4 +58,8 @@ struct opening *opening_new(struct wish *w, struct subscriber *s);
 void opening_start(struct opening *o, struct reactor *r, opening_done_fn on_done, void *ctx);
 void opening_free(struct opening *o); /* before it was started */
 
+/* Of what it is subscribed to, something that the rules no longer let it have; NULL: nothing. */
+struct subscription;
+const struct subscription *wish_find_forbidden(const struct reactor *r, const struct subscriber *s, const struct token *token);
+
 #endif

@@ -377,7 +377,14 @@ static bool kick(struct conn *c, const struct kick *k)
     return ws->state == WS_OPEN && ws->handler->kick != NULL && ws->handler->kick(ws, k);
 }
 
+static void recheck(struct conn *c)
+{
+    struct ws_conn *ws = c->owner;
+    if (ws->state == WS_OPEN && ws->handler->recheck != NULL)
+        ws->handler->recheck(ws);
+}
+
 static const struct conn_ops ws_conn_ops = {
     .on_read = on_read, .on_drained = on_drained, .on_timer = on_timer, .on_cut = on_cut,
-    .on_stop = on_stop, .describe = describe,     .kick = kick,         .on_end = on_end,
+    .on_stop = on_stop, .describe = describe,     .kick = kick,         .recheck = recheck, .on_end = on_end,
 };

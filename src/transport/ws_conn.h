@@ -29,6 +29,7 @@ struct ws_handler { /* what the door above does */
     void (*on_closing)(struct ws_conn *ws); /* it is no longer OPEN: nothing more may be sent; may be NULL */
     bool (*describe)(struct ws_conn *ws, struct client_info *ret); /* conn_ops.describe, while it is OPEN; NULL: it is not listed */
     bool (*kick)(struct ws_conn *ws, const struct kick *k);        /* conn_ops.kick, while it is OPEN; may be NULL */
+    void (*recheck)(struct ws_conn *ws); /* conn_ops.recheck, while it is OPEN; may be NULL */
     /* The last call: free what embeds the ws_conn. ws_conn_done() has been called. */
     void (*on_end)(struct ws_conn *ws);
     /* Nothing unsolicited: no pings, and an idle timeout of at least 100 s (for test suites). */

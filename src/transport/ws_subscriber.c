@@ -254,7 +254,21 @@ static bool kick(struct ws_conn *ws, const struct kick *k)
     return true;
 }
 
+/* There is no word here for one of several either: it reconnects, and is told which. */
+static void recheck(struct ws_conn *ws)
+{
+    struct ws_subscriber *w = HLY_CONTAINER_OF(ws, struct ws_subscriber, ws);
+    if (wish_find_forbidden(ws->reactor, &w->sub, w->client.token) != NULL) {
+        stat_add(&ws->reactor->stats.rechecked_ends, 1);
+        w->client.end_reason = "forbidden";
+        ws_conn_close(ws, WS_CLOSE_FORBIDDEN, "the rules have changed: subscribing to a topic of this connection is no longer allowed");
+        return;
+    }
+    membership_recheck(&w->sub);
+}
+
 static const struct ws_handler ws_subscriber_handler = {
+    .recheck = recheck,
     .on_message = on_message, .on_drained = on_drained, .on_deadline = on_deadline, .on_cut = on_cut, .describe = describe,
     .kick = kick, .on_end = on_end,
 };
