@@ -183,7 +183,8 @@ static void on_event(const SSL *ssl, int where, int value)
         t->error = EPROTO; /* the BIO reads and writes no more */
 }
 
-static int set_up(struct tls_conn *t, const uint8_t *data, size_t len)
+/* A part of the first step: it is work, too. */
+static int set_up(struct tls_conn *t)
 {
     pthread_once(&method_once, make_method);
     BIO *bio = method == NULL || (t->ssl = tls_context_make_ssl(t->context)) == NULL ? NULL : BIO_new(method);
@@ -193,6 +194,11 @@ static int set_up(struct tls_conn *t, const uint8_t *data, size_t len)
     SSL_set_bio(t->ssl, bio, bio);
     SSL_set_app_data(t->ssl, t);
     SSL_set_info_callback(t->ssl, on_event);
+    return 0;
+}
+
+static int keep_beginning(struct tls_conn *t, const uint8_t *data, size_t len)
+{
     if (len == 0)
         return 0;
     if ((t->in = chunk_new(&t->conn->loop->chunks, (uint32_t)len)) == NULL)
@@ -210,7 +216,7 @@ struct tls_conn *tls_new(struct conn *c, struct tls_context *context, const uint
     t->conn = c;
     t->context = tls_context_ref(context);
     list_init(&t->node);
-    if (set_up(t, data, len) < 0) {
+    if (keep_beginning(t, data, len) < 0) {
         tls_free(t, false);
         return NULL;
     }
@@ -446,6 +452,11 @@ static void step(struct tls_conn *t)
     t->in_budget = LOOP_READ_BYTES;
     t->was_heard = false;
     forget_errors();
+    if (t->ssl == NULL && set_up(t) < 0) {
+        t->state = TLS_BROKEN;
+        conn_secured(c, "memory has run out");
+        return;
+    }
     int r = SSL_do_handshake(t->ssl);
     if (r == 1 && t->error == 0) {
         t->state = TLS_OPEN;

@@ -27,7 +27,7 @@ struct tls_context;
 struct tls_conn;
 
 #define TLS_RECORD_BYTES 16384 /* of plain text (RFC 8446 5.1) */
-#define TLS_STEPS_TURN_US 1000 /* what the handshakes of one turn may take, with at least one step */
+#define TLS_STEPS_TURN_US 500 /* what the handshakes of one turn may take, with at least one step */
 
 struct tls_loop { /* in struct loop */
     struct list steps;  /* connections whose handshake can go on */

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 
 _made = {}
 _dir = None
@@ -68,6 +69,7 @@ class TlsSocket:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = (context or client_context()).wrap_bio(self.incoming, self.outgoing, server_hostname=host, session=session)
         self.ended_by = None # "close_notify" or "FIN"
+        self.lock, self.writing = threading.Lock(), threading.Lock() # one thread may send while another one reads: OpenSSL takes one at a time
         if shake:
             self.do_handshake()
 
@@ -99,12 +101,15 @@ class TlsSocket:
 
     def sendall(self, data):
         view, blocking, count = memoryview(bytes(data)), self.sock.gettimeout(), len(data)
-        while view:
-            view = view[self.tls.write(view[:16384]):]
         if blocking == 0:
             self.sock.settimeout(20)
-        self._flush()
-        self.sock.settimeout(blocking)
+        with self.writing:
+            with self.lock:
+                while view:
+                    view = view[self.tls.write(view[:16384]):]
+            self._flush()
+        if blocking == 0:
+            self.sock.settimeout(0)
         return count
 
     send = sendall
@@ -112,12 +117,17 @@ class TlsSocket:
     def recv(self, count):
         while True:
             try:
-                data = self.tls.read(count)
+                with self.lock:
+                    data = self.tls.read(count)
                 if not data:
                     self.ended_by = self.ended_by or "close_notify"
                 return data
             except ssl.SSLWantReadError:
-                self._flush()
+                if self.writing.acquire(blocking=False): # the answer to a new key; else whoever writes takes it along
+                    try:
+                        self._flush()
+                    finally:
+                        self.writing.release()
                 self._fill()
             except ssl.SSLZeroReturnError:
                 self.ended_by = self.ended_by or "close_notify"
