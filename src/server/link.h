@@ -40,6 +40,7 @@ enum link_type {
     LINK_TAKEN,
     LINK_GO,
     LINK_SERVING,
+    LINK_BYE,       /* the successor stops: who is still connected to the old one has nobody to be followed any more */
     LINK_FAILED,    /* payload: a sentence that says why */
     LINK_PUBLISH,   /* seq: a number for the receipt; key; the rest is link_from_message()'s */
     LINK_RECEIPT,   /* seq: that number; kind: enum link_result; time: the seq that the message got; number: subscribers, or -errno as a positive number */

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "net/loop.h"
 #include "server/link.h"
 
@@ -107,6 +108,14 @@ void pump_close(struct pump *p)
     close(p->io.fd);
     buf_done(&p->in);
     buf_done(&p->out);
+}
+
+void pump_end(struct pump *p, const struct hub_record *record, uint64_t max_ms)
+{
+    pump_say(p, record);
+    if (p->is_open && !p->out.failed)
+        link_write(p->io.fd, p->out.data, p->out.len, clock_mono_ms() + max_ms);
+    pump_close(p);
 }
 
 void pump_say(struct pump *p, const struct hub_record *record)

@@ -28,6 +28,9 @@ struct pump {
 void pump_open(struct pump *p, struct loop *l, int fd);
 void pump_close(struct pump *p); /* any number of times */
 
+/* Say a last thing, which has this long to go out, and close. */
+void pump_end(struct pump *p, const struct hub_record *record, uint64_t max_ms);
+
 /* Take the records that were in in before it was opened. */
 void pump_feed(struct pump *p);
 

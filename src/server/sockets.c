@@ -109,6 +109,7 @@ static int open_unix(const struct opening *o, const char *path, const struct con
     }
     s->is_shared = true;
     s->is_held = given != NULL && given->is_held;
+    s->is_borrowed = given != NULL && !given->is_held;
     s->backend = b;
     if (!s->is_held)
         snprintf(s->path, sizeof s->path, "%s", path);
@@ -310,7 +311,7 @@ err1:
 void sockets_close(struct socket_set *set)
 {
     for (size_t i = 0; i < set->count; i++) {
-        if (set->items[i].path[0] != '\0')
+        if (set->items[i].path[0] != '\0' && !set->items[i].is_borrowed)
             unlink(set->items[i].path);
         if (set->items[i].fd >= 0)
             close(set->items[i].fd);

@@ -12,6 +12,7 @@ struct socket_set {
         unsigned reactor;                    /* whose loop accepts on it */
         bool is_shared;                      /* the only one of its address: accepted connections are dealt out to all reactors */
         bool is_held;                        /* by systemd, and there when we are gone */
+        bool is_borrowed;                    /* of a predecessor that has not handed over yet: its file is not ours to remove */
         const struct config_backend *backend; /* NULL: a public listener */
         const char *address;                 /* of its section, as the config writes it */
         bool is_proxied;                     /* public: each connection begins with a PROXY header */

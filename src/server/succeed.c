@@ -20,6 +20,7 @@
 #include "server/server_internal.h"
 
 #define PATIENCE_MS 3600000 /* the predecessor is the one that has none: it ends us, and when it ends itself we see it */
+#define BYE_MS 1000
 #define RETURN_MS 30000     /* who was present there has so long, beside its rule's grace, to be present here */
 
 struct succession {
@@ -69,7 +70,7 @@ void succeed_end(struct succession *x)
         return;
     if (x->fd >= 0)
         close(x->fd);
-    pump_close(&x->pump);
+    pump_end(&x->pump, &(struct hub_record){ .type = LINK_BYE }, BYE_MS);
     buf_done(&x->reader.in);
     buf_done(&x->receipts);
     free(x->sockets);
@@ -309,6 +310,8 @@ int succeed_take_over(struct succession *x, struct server *s)
         log_failed(x, "the predecessor has thought better of it, or has ended");
         return -1;
     }
+    for (size_t i = 0; i < s->sockets.count; i++)
+        s->sockets.items[i].is_borrowed = false;
     x->pump.ctx = x;
     x->pump.on_record = on_record;
     x->pump.before_write = before_write;

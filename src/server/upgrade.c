@@ -397,6 +397,29 @@ static void on_serving(struct upgrade *u)
     server_hand_over(s);
 }
 
+static void end_following(struct upgrade *u)
+{
+    u->state = UPGRADE_ALONE;
+    relay_lost(u->relay);
+    server_hand_over(u->server);
+}
+
+static void on_lost(void *ctx, const char *why)
+{
+    struct upgrade *u = ctx;
+    if (!u->is_serving)
+        u->on_outcome(u->server, false, "the successor ended right after it had taken over");
+    log_error("upgrade_failed", "the successor has gone: %s; who is still connected here is sent away", why);
+    end_following(u);
+}
+
+static void on_bye(struct upgrade *u)
+{
+    log_info("upgrade", "the successor stops: who is still connected here is sent away");
+    pump_close(&u->pump);
+    end_following(u);
+}
+
 static void on_record(void *ctx, const struct hub_record *record)
 {
     struct upgrade *u = ctx;
@@ -406,6 +429,8 @@ static void on_record(void *ctx, const struct hub_record *record)
         relay_receipt(u->relay, record);
     else if (record->type == LINK_SERVING)
         on_serving(u);
+    else if (record->type == LINK_BYE)
+        on_bye(u);
     else if (record->type == LINK_REVOKED && record->key.len > 0)
         revocations_add(u->server->view.revocations, (enum revocation_kind)record->kind, record->key, record->number, record->time_ms);
 }
@@ -416,17 +441,6 @@ static void before_write(void *ctx)
     HLY_CLEANUP(buf_done) struct buf out = { 0 };
     relay_take_out(u->relay, &out);
     buf_append(&u->pump.out, out.data, out.len);
-}
-
-static void on_lost(void *ctx, const char *why)
-{
-    struct upgrade *u = ctx;
-    if (!u->is_serving)
-        u->on_outcome(u->server, false, "the successor ended right after it had taken over");
-    u->state = UPGRADE_ALONE;
-    log_error("upgrade_failed", "the successor has gone: %s; who is still connected here is sent away", why);
-    relay_lost(u->relay);
-    server_hand_over(u->server);
 }
 
 /* Reactor 0 stays until the last client of any reactor has gone: it is the one that follows. */
