@@ -2,8 +2,10 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "auth/origin.h"
+#include "net/conn.h"
 #include "transport/settings.h"
 
 #define REQUEST_HEADERS "Authorization, Cache-Control, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID"
@@ -39,4 +41,11 @@ void cors_preflight(struct http_client *h, struct slice origin, const char *allo
                  "\r\nAccess-Control-Max-Age: " PREFLIGHT_AGE_S "\r\n",
                  method);
     http_reply(h, 204, NULL, NULL, 0, extra);
+}
+
+struct slice cors_own_host(const struct conn *c, const struct http1_request *rq, struct slice origin)
+{
+    static const char plain[] = "http://";
+    bool is_plain = origin.len >= sizeof plain - 1 && strncasecmp(origin.ptr, plain, sizeof plain - 1) == 0;
+    return c->tls != NULL && is_plain ? (struct slice){ 0 } : rq->host;
 }

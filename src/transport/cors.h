@@ -11,6 +11,7 @@
 #define CORS_ORIGIN_MAX 300 /* bytes: scheme, a host name of 253, port; a request with a longer Origin is refused */
 #define CORS_HEADERS_MAX 512
 
+struct conn;
 struct settings;
 
 /* Header lines for an answer, refusals included, to a request with this Origin (ptr NULL: it has none); for `extra` of http_reply(). Pages may
@@ -20,5 +21,8 @@ const char *cors_headers(char out[CORS_HEADERS_MAX], const struct settings *set,
 
 /* Answer OPTIONS: Allow, and for a page the preflight, which allows `method` (GET or POST) and the request headers that our clients send. */
 void cors_preflight(struct http_client *h, struct slice origin, const char *allow, const char *method);
+
+/* The host whose pages are our own: the request's, but none for a page of http:// on a connection with TLS: anyone on its way may have written it. */
+struct slice cors_own_host(const struct conn *c, const struct http1_request *rq, struct slice origin);
 
 #endif

@@ -55,11 +55,11 @@ static struct slice cookie(const struct http1_request *rq, struct slice name)
 /* A browser sends its cookies whichever page asks. They count for our own pages, and for those that `origins` names; a page that only `*` or `null` lets in is a
  * stranger's, and is answered as a client without a token. Navigations have no Origin: who may show their answer in a frame is `origins` too (frame-ancestors),
  * but for `*`. */
-static bool may_use_cookies(const struct http1_request *rq, const struct settings *set, struct slice origin)
+static bool may_use_cookies(struct http_client *h, const struct http1_request *rq, const struct settings *set, struct slice origin)
 {
     struct slice site = http1_header_get(rq, "Sec-Fetch-Site");
     if (origin.ptr != NULL)
-        return origin_is_own(origin, rq->host) || origin_is_named(origin, set->origins, set->origin_count);
+        return origin_is_own(origin, cors_own_host(http_conn(h), rq, origin)) || origin_is_named(origin, set->origins, set->origin_count);
     if (site.ptr == NULL || slice_equals(site, "same-origin") || slice_equals(site, "none"))
         return true;
     for (size_t i = 0; i < set->origin_count; i++)
@@ -97,8 +97,9 @@ static bool refuse(struct http_client *h, const struct http1_request *rq, struct
 /* ---- by a token */
 
 /* The token that the request carries; len 0: none. */
-static enum jwt_error find_token(const struct http1_request *rq, const struct settings *set, struct slice origin, char **ret_memory, struct slice *ret)
+static enum jwt_error find_token(struct http_client *h, const struct http1_request *rq, struct slice origin, char **ret_memory, struct slice *ret)
 {
+    const struct settings *set = http_reactor(h)->settings;
     struct query_field field = { .key = "token" };
     *ret = bearer(rq);
     if (ret->len > 0)
@@ -106,7 +107,7 @@ static enum jwt_error find_token(const struct http1_request *rq, const struct se
     if (query_read(rq, &field, 1, ret_memory) == -ENOMEM)
         return JWT_NO_MEMORY;
     *ret = field.value; /* a broken query is its door's to refuse */
-    if (ret->len == 0 && may_use_cookies(rq, set, origin))
+    if (ret->len == 0 && may_use_cookies(h, rq, set, origin))
         *ret = cookie(rq, set->auth_cookie);
     return JWT_OK;
 }
@@ -154,7 +155,7 @@ static void on_verdict(struct http_client *h, const struct http1_request *rq, co
 static bool ask(struct http_client *h, const struct http1_request *rq, struct slice origin, enum identify_how how, http_run_fn then)
 {
     struct auth_verdict v;
-    struct auth_question question = { .is_strange = !may_use_cookies(rq, http_reactor(h)->settings, origin),
+    struct auth_question question = { .is_strange = !may_use_cookies(h, rq, http_reactor(h)->settings, origin),
                                       .is_for_stream = how == IDENTIFY_STREAM,
                                       .on_verdict = on_verdict,
                                       .then = then };
@@ -168,7 +169,7 @@ bool identify(struct http_client *h, const struct http1_request *rq, struct slic
     const struct settings *set = http_reactor(h)->settings;
     HLY_CLEANUP(query_freep) char *memory = NULL;
     struct slice text = { 0 };
-    if (set->jwt != NULL && find_token(rq, set, origin, &memory, &text) != JWT_OK)
+    if (set->jwt != NULL && find_token(h, rq, origin, &memory, &text) != JWT_OK)
         return refuse(h, rq, origin, JWT_NO_MEMORY);
     if (text.len > 0)
         return take_token(h, rq, origin, text);

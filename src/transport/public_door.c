@@ -40,7 +40,7 @@ static bool origin_passes(struct http_client *h, const struct http1_request *rq)
 {
     struct reactor *r = http_reactor(h);
     struct slice origin = http1_header_get(rq, "Origin");
-    if (origin.len <= CORS_ORIGIN_MAX && origin_is_allowed(origin, rq->host, r->settings->origins, r->settings->origin_count))
+    if (origin.len <= CORS_ORIGIN_MAX && origin_is_allowed(origin, cors_own_host(http_conn(h), rq, origin), r->settings->origins, r->settings->origin_count))
         return true;
     char quoted[200];
     static struct log_gate gate;
