@@ -7,6 +7,8 @@
 
 #define SHARED WIRE_WS_PLAIN /* forms of these tests: two that are the same for all, */
 #define SHARED_TOO WIRE_RESP3
+#define PACKED WIRE_SSE_GZIP /* SHARED, packed; and a second form, whose shorter messages are the same */
+#define PACKED_TOO WIRE_NDJSON_GZIP
 #define PER_FEED WIRE_RESP2 /* and one that names the pattern */
 
 static struct rules *rules;
@@ -92,7 +94,37 @@ static const struct wire_encoder encoders[WIRE_FORMS] = {
     [SHARED] = { .bound = bound, .encode = encode_shared },
     [SHARED_TOO] = { .bound = generous_bound, .encode = encode_shared_too },
     [PER_FEED] = { .bound = bound, .encode = encode_per_feed, .per_feed = true },
+    [PACKED] = { .bound = bound, .encode = encode_shared, .is_packed = true, .packs = SHARED },
+    [PACKED_TOO] = { .bound = bound, .encode = encode_shared, .is_packed = true, .packs = SHARED },
 };
+
+/* ---- packing: one byte more, the form; every third message is left as it is */
+
+#define LONG_BYTES 100
+
+static enum wire_form pack_as(enum wire_form form, uint32_t len)
+{
+    return form == PACKED_TOO && len < LONG_BYTES ? PACKED : form;
+}
+
+static uint32_t pack_bound(enum wire_form form, uint32_t len)
+{
+    (void)form;
+    return len + 8;
+}
+
+static uint32_t pack(void *ctx, enum wire_form form, const uint8_t *plain, uint32_t len, uint8_t *out)
+{
+    struct record r;
+    HOLDS(ctx == &table);
+    memcpy(&r, plain, sizeof r);
+    shared_encodes[form][r.seq]++;
+    if (r.seq % 3 == 0)
+        return 0;
+    memcpy(out, plain, len);
+    out[len] = (uint8_t)form;
+    return len + 1;
+}
 
 /* ---- a subscriber that writes down what it gets */
 
@@ -626,6 +658,72 @@ START_TEST(each_form_of_a_message_is_encoded_once)
 }
 END_TEST
 
+/* ---- packed forms */
+
+/* Does it have all of 1 to 12, each as it is or packed for one of these two forms? Returns how many are packed. */
+static unsigned packed_in(const struct fake *f, enum wire_form short_form, enum wire_form long_form)
+{
+    unsigned packed = 0;
+    size_t at = 0;
+    for (uint64_t seq = 1; seq <= 12; seq++) {
+        struct record r;
+        HOLDS(f->bytes.len - at >= sizeof r);
+        memcpy(&r, f->bytes.data + at, sizeof r);
+        HOLDS(r.seq == seq && r.form == SHARED);
+        at += sizeof r + r.name_len + r.payload_len;
+        if (f->sub.form == SHARED || seq % 3 == 0)
+            continue;
+        HOLDS(at < f->bytes.len && f->bytes.data[at] == (sizeof r + r.payload_len < LONG_BYTES ? short_form : long_form));
+        at++;
+        packed++;
+    }
+    HOLDS(at == f->bytes.len);
+    return packed;
+}
+
+START_TEST(a_message_is_packed_once_and_what_is_left_is_shared)
+{
+    enum { EACH = 3 };
+    static const enum wire_form forms[] = { PACKED, PACKED_TOO, SHARED };
+    struct fake f[3 * EACH];
+    table.packing = (struct wire_packing){ .as = pack_as, .bound = pack_bound, .pack = pack, .ctx = &table };
+    for (int i = 0; i < 3 * EACH; i++) {
+        fake_init(&f[i], forms[i / EACH]);
+        fake_sub(&f[i], "a", false);
+        if (i % EACH == 2)
+            fake_sub(&f[i], "*", true); /* merged */
+    }
+    for (int i = 0; i < 12; i++)
+        publish_sized("a", i < 6 ? 20 : 200);
+    deliver();
+    ck_assert_uint_eq(deliveries, 3 * EACH * 12);
+    for (int i = 0; i < 3 * EACH; i++) {
+        ck_assert_uint_eq(packed_in(&f[i], PACKED, forms[i / EACH]), i / EACH == 2 ? 0 : 8);
+        ck_assert_uint_eq(f[i].deliveries, 1);
+    }
+    for (uint64_t seq = 1; seq <= 12; seq++) {
+        ck_assert_uint_eq(shared_encodes[SHARED][seq], 1); /* the plain form once, whoever packs it */
+        ck_assert_uint_eq(shared_encodes[PACKED][seq], 1);
+        ck_assert_uint_eq(shared_encodes[PACKED_TOO][seq], seq > 6); /* the short ones are those of the other form */
+    }
+    for (int i = 0; i < 3 * EACH; i++)
+        fake_done(&f[i]);
+}
+END_TEST
+
+START_TEST(packed_messages_lie_side_by_side)
+{
+    struct fake f;
+    table.packing = (struct wire_packing){ .as = pack_as, .bound = pack_bound, .pack = pack, .ctx = &table };
+    fake_init(&f, PACKED);
+    fake_sub(&f, "a", false);
+    publish("a"), publish("a");
+    deliver();
+    ck_assert_uint_eq(f.slices, 1);
+    fake_done(&f);
+}
+END_TEST
+
 /* ---- out of memory */
 
 START_TEST(who_cannot_be_served_is_told_and_the_others_are_served)
@@ -943,6 +1041,8 @@ int main(void)
     tcase_add_test(t, very_many_pieces_come_in_several_deliveries);
     tcase_add_test(t, who_is_behind_gets_nothing_live);
     tcase_add_test(t, each_form_of_a_message_is_encoded_once);
+    tcase_add_test(t, a_message_is_packed_once_and_what_is_left_is_shared);
+    tcase_add_test(t, packed_messages_lie_side_by_side);
     tcase_add_test(t, who_cannot_be_served_is_told_and_the_others_are_served);
     tcase_add_loop_test(t, when_memory_is_back_within_a_batch_the_rest_is_served, 0, 2);
     tcase_add_test(t, a_crowd_of_patterns_takes_little_memory);

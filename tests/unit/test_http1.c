@@ -642,6 +642,54 @@ START_TEST(a_token_is_found_in_a_list)
 }
 END_TEST
 
+/* ---- Accept-Encoding (RFC 9110 12.5.3) */
+
+static const struct {
+    const char *name;
+    const char *headers;
+    bool want;
+} codings[] = {
+    { "not said", "", false },
+    { "alone", "Accept-Encoding: gzip\r\n", true },
+    { "among others", "Accept-Encoding: br, gzip , zstd\r\n", true },
+    { "in any letters (8.4.1)", "accept-encoding: GZIP\r\n", true },
+    { "x-gzip is the same (8.4.1.3)", "Accept-Encoding: x-gzip\r\n", true },
+    { "in a second header (5.3)", "Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", true },
+    { "an empty list", "Accept-Encoding:\r\n", false },
+    { "empty elements (5.6.1.2)", "Accept-Encoding: ,, gzip,\r\n", true },
+    { "another one", "Accept-Encoding: deflate\r\n", false },
+    { "a longer word", "Accept-Encoding: gzipped\r\n", false },
+    { "everything", "Accept-Encoding: *\r\n", true },
+    { "everything else", "Accept-Encoding: gzip;q=0, *\r\n", false },
+    { "nothing else", "Accept-Encoding: gzip, *;q=0\r\n", true },
+    { "everything, refused", "Accept-Encoding: *;q=0\r\n", false },
+    { "a weight of one (12.4.2)", "Accept-Encoding: gzip;q=1\r\n", true },
+    { "with decimals", "Accept-Encoding: gzip;q=1.000\r\n", true },
+    { "with a point alone", "Accept-Encoding: gzip;q=1.\r\n", true },
+    { "the least", "Accept-Encoding: gzip;q=0.001\r\n", true },
+    { "refused", "Accept-Encoding: gzip;q=0\r\n", false },
+    { "refused with decimals", "Accept-Encoding: gzip;q=0.000\r\n", false },
+    { "Q, and white space", "Accept-Encoding: gzip ; Q = 0\r\n", false },
+    { "more than one", "Accept-Encoding: gzip;q=1.1\r\n", false },
+    { "two", "Accept-Encoding: gzip;q=2\r\n", false },
+    { "four decimals", "Accept-Encoding: gzip;q=0.0001\r\n", false },
+    { "no number", "Accept-Encoding: gzip;q=x\r\n", false },
+    { "no value", "Accept-Encoding: gzip;q=\r\n", false },
+    { "another parameter", "Accept-Encoding: gzip;level=9\r\n", false },
+    { "plain is liked better", "Accept-Encoding: gzip;q=0.5, identity\r\n", false },
+    { "plain is liked as much", "Accept-Encoding: gzip, identity\r\n", true },
+    { "plain is refused", "Accept-Encoding: gzip;q=0.5, identity;q=0\r\n", true },
+};
+
+START_TEST(gzip_is_taken_or_not_as_the_weights_say)
+{
+    char in[160];
+    size_t used, len = (size_t)snprintf(in, sizeof(in), GET H "%s\r\n", codings[_i].headers);
+    ck_assert_int_eq(http1_parse(parser, in, len, &used), 1);
+    ck_assert_msg(http1_accepts_gzip(http1_parser_request(parser)) == codings[_i].want, "%s", codings[_i].name);
+}
+END_TEST
+
 /* ---- the query */
 
 static const struct {
@@ -812,6 +860,7 @@ int main(void)
     tcase_add_loop_test(request, a_request_says_what_it_holds, 0, HLY_ARRAY_LEN(requests));
     tcase_add_test(request, headers_are_handed_out_as_sent_and_trimmed);
     tcase_add_loop_test(request, a_token_is_found_in_a_list, 0, HLY_ARRAY_LEN(lists));
+    tcase_add_loop_test(request, gzip_is_taken_or_not_as_the_weights_say, 0, HLY_ARRAY_LEN(codings));
     tcase_add_loop_test(request, a_client_waits_for_100_once_and_before_its_body, 0, HLY_ARRAY_LEN(continues));
 
     TCase *pipelines = add_case(suite, "pipeline");

@@ -6,11 +6,14 @@
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "proto/ws_deflate.h"
 
 #define MAX_MESSAGE 1000
 #define MAX_FRAGMENTS 100
 
 static struct ws_reader reader;
+static struct ws_inflater inflater; /* of what was compressed, if that is allowed */
+static bool allows_deflate;
 static struct buf transcript; /* what the reader said, as text: "text(Hello) ping() fail 1002" */
 
 static void reader_setup(void)
@@ -22,6 +25,7 @@ static void reader_setup(void)
 static void reader_teardown(void)
 {
     ws_reader_done(&reader);
+    ws_inflater_done(&inflater);
     buf_done(&transcript);
 }
 
@@ -100,6 +104,8 @@ static void restart(uint64_t max_message, uint32_t max_fragments)
     ws_reader_done(&reader);
     buf_reset(&transcript);
     ws_reader_init(&reader, max_message, max_fragments);
+    if (allows_deflate)
+        ws_reader_allow_deflate(&reader, &inflater);
 }
 
 static bool transcript_is(const char *want)
@@ -315,6 +321,58 @@ static const struct {
     { "overlong, at its second byte (8.1)", { 0x81, 0x8a, 0, 0, 0, 0, 0xe0, 0x80 }, 8, "fail 1007" },
     { "missing continuation byte (8.1)", { 0x01, 0x8a, 0, 0, 0, 0, 0xe2, 0x82, 'a' }, 9, "fail 1007" },
 };
+
+/* ---- compressed messages (RFC 7692) */
+
+#define DEFLATED 0x40 /* RSV1 */
+#define HELLO "\xf2\x48\xcd\xc9\xc9\x07\x00"
+
+/* Columns as above; the limits are 100 bytes and 6 fragments. */
+static const struct {
+    const char *name;
+    struct frame frames[9];
+    const char *want;
+} deflated[] = {
+    { "text (7.2.3.1)", { { FIN_TEXT | DEFLATED, L(HELLO) } }, "text(Hello)" },
+    { "binary", { { FIN_BINARY | DEFLATED, L(HELLO) } }, "binary(Hello)" },
+    { "empty (7.2.3.6)", { { FIN_TEXT | DEFLATED, L("\x00") } }, "text()" },
+    { "without a byte", { { FIN_TEXT | DEFLATED, L("") } }, "text()" },
+    { "among others",
+      { { FIN_TEXT, L("a") }, { FIN_TEXT | DEFLATED, L(HELLO) }, { FIN_BINARY, L("b") }, { FIN_BINARY | DEFLATED, L(HELLO) } },
+      "text(a) text(Hello) binary(b) binary(Hello)" },
+    { "two fragments (6.1)", { { TEXT | DEFLATED, L("\xf2\x48\xcd") }, { FIN_MORE, L("\xc9\xc9\x07\x00") } }, "text(Hello)" },
+    { "empty fragments, and control frames between them",
+      { { TEXT | DEFLATED, L("") }, { PING, L("p") }, { MORE, L("\xf2\x48\xcd\xc9\xc9\x07") }, { PONG, L("q") }, { MORE, L("\x00") }, { FIN_MORE, L("") } },
+      "ping(p) pong(q) text(Hello)" },
+    { "what was before is forgotten", { { FIN_TEXT | DEFLATED, L(HELLO) }, { FIN_TEXT | DEFLATED, L("\xf2\x00\x11\x00\x00") } }, "text(Hello) fail 1007" },
+    { "RSV1 on a continuation (6.1)", { { TEXT, L("a") }, { FIN_MORE | DEFLATED, L("b") } }, "fail 1002" },
+    { "RSV1 on a continuation of a compressed message", { { TEXT | DEFLATED, L("\xf2") }, { FIN_MORE | DEFLATED, L("b") } }, "fail 1002" },
+    { "RSV1 on a ping (6.1)", { { PING | DEFLATED, L("a") } }, "fail 1002" },
+    { "RSV1 on a close frame", { { CLOSE | DEFLATED, L("\x03\xe8") } }, "fail 1002" },
+    { "RSV2", { { FIN_TEXT | 0x20, L("a") } }, "fail 1002" },
+    { "RSV1 and RSV2", { { FIN_TEXT | 0x60, L("a") } }, "fail 1002" },
+    { "broken data", { { FIN_TEXT, L("ok") }, { FIN_BINARY | DEFLATED, L("\xff\xff\xff") } }, "text(ok) fail 1007" },
+    { "a compressed message that is cut", { { FIN_BINARY | DEFLATED, L("\xf2\x48\xcd") } }, "fail 1007" },
+    { "text that is not UTF-8", { { FIN_TEXT | DEFLATED, L("\x00\x01\x00\xfe\xff\xc3\x00") } }, "fail 1007" },
+    { "too many fragments",
+      { { TEXT | DEFLATED, L("") }, { MORE, L("") }, { MORE, L("") }, { MORE, L("") }, { MORE, L("") }, { MORE, L("") }, { FIN_MORE, L(HELLO) } },
+      "fail 1008" },
+    { "a hundred bytes", { { FIN_BINARY | DEFLATED, L("\x4a\x4c\xa4\x3d\x00\x00") } },
+      "binary(aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa)" },
+    { "and one more", { { FIN_BINARY | DEFLATED, L("\x4a\x4c\xa4\x3d\x00\x00") }, { FIN_BINARY | DEFLATED, L("\x4a\x4c\xa4\x03\x00\x00") } },
+      "binary(aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa) fail 1009" },
+};
+
+START_TEST(compressed_messages_make_the_same_events_for_every_split)
+{
+    struct buf in = { 0 };
+    allows_deflate = true;
+    for (const struct frame *f = deflated[_i].frames; f->payload != NULL; f++)
+        put_frame(&in, f->first, f->payload, f->len);
+    check_every_way(deflated[_i].name, &in, deflated[_i].want, 100, 6);
+    buf_done(&in);
+}
+END_TEST
 
 START_TEST(the_verdict_comes_with_the_byte_that_decides)
 {
@@ -591,6 +649,7 @@ int main(void)
     Suite *suite = suite_create("ws_reader");
     TCase *table = add_case(suite, "table");
     tcase_add_loop_test(table, frames_make_the_same_events_for_every_split, 0, HLY_ARRAY_LEN(cases));
+    tcase_add_loop_test(table, compressed_messages_make_the_same_events_for_every_split, 0, HLY_ARRAY_LEN(deflated));
     tcase_add_loop_test(table, the_verdict_comes_with_the_byte_that_decides, 0, HLY_ARRAY_LEN(early));
     tcase_add_test(table, text_is_one_message_wherever_its_two_fragments_meet);
 
