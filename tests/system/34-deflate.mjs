@@ -157,9 +157,9 @@ async function the_largest_message_comes_back(server) {
   const payload = Buffer.concat([anything(MESSAGE / 2), randomBytes(MESSAGE / 2)]);
   ws.send(payload);
   assert.ok((await inbox.take("16 MiB")).equals(payload));
-  const many = anything(65536);
-  for (let i = 0; i < 65536; i++) ws.send(many.subarray(i, i + 1), { binary: true, compress: true, fin: i === 65535 });
-  assert.ok((await inbox.take("65,536 fragments")).equals(many));
+  const many = anything(2000); // each takes ws a turn through zlib; 33-deflate sends 65,536
+  for (let i = 0; i < many.length; i++) ws.send(many.subarray(i, i + 1), { binary: true, compress: true, fin: i === many.length - 1 });
+  assert.ok((await inbox.take("many fragments")).equals(many));
   await disconnect({ ws });
 }
 
