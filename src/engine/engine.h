@@ -41,6 +41,10 @@ struct engine {
     void (*subscribe)(struct engine *e, struct engine_subscribe *s);
     size_t (*values)(struct engine *e, struct engine_value ret[ENGINE_VALUES_MAX]); /* NULL: it has none. Any thread */
     void (*settle)(struct engine *e, uint64_t max_ms); /* wait until what was published before is answered; NULL: it always is */
+    /* Another process is to go on with what this one keeps: settled and with nothing on its way, put it in order and let go of it. And the reverse: take it back,
+     * whatever the other has done to it. Both 0 or -errno, from one thread, not a reactor's; NULL: there is nothing to let go of. */
+    int (*suspend)(struct engine *e);
+    int (*resume)(struct engine *e);
     void (*stop)(struct engine *e); /* the loops have ended: what is on its way is answered on this thread. NULL: nothing ever is */
     void (*free)(struct engine *e);
 };

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -464,7 +465,7 @@ static void run_batch(struct journal *j)
 
 /* ---- the writer's thread */
 
-static void write_clean_mark(struct journal *j)
+static int write_clean_mark(struct journal *j)
 {
     buf_reset(&j->out);
     put_rules(j);
@@ -474,6 +475,7 @@ static void write_clean_mark(struct journal *j)
         r = sync_log(j);
     if (r < 0)
         log_error("journal_failed", "the last words in '%s' could not be written: %s; the next start takes it for a crash", j->dir.path, strerror(-r));
+    return r;
 }
 
 static void *writer_main(void *arg)
@@ -563,6 +565,9 @@ static size_t journal_values(struct engine *e, struct engine_value ret[ENGINE_VA
     return n;
 }
 
+static int journal_suspend(struct engine *e);
+static int journal_resume(struct engine *e);
+
 static struct journal *journal_make(struct hub *hub, const struct journal_config *config)
 {
     struct journal *j = calloc(1, sizeof *j);
@@ -574,6 +579,8 @@ static struct journal *journal_make(struct hub *hub, const struct journal_config
                                  .subscribe = journal_subscribe,
                                  .values = journal_values,
                                  .settle = engine_journal_settle,
+                                 .suspend = journal_suspend,
+                                 .resume = journal_resume,
                                  .stop = engine_journal_stop,
                                  .free = journal_free };
     j->hub = hub;
@@ -625,6 +632,16 @@ int engine_journal_new(struct hub *hub, const struct journal_config *config, str
     return 0;
 }
 
+static int start_threads(struct journal *j)
+{
+    int r = start_thread(&j->keeper.thread, journal_keeper_main, &j->keeper, "journal-keeper");
+    j->has_keeper = r == 0;
+    if (r == 0)
+        r = start_thread(&j->writer, writer_main, j, "journal");
+    j->has_writer = r == 0 && j->has_keeper;
+    return r;
+}
+
 int engine_journal_start(struct engine *e, struct loop *const *loops, unsigned count)
 {
     struct journal *j = (struct journal *)e;
@@ -638,12 +655,7 @@ int engine_journal_start(struct engine *e, struct loop *const *loops, unsigned c
         list_init(&j->answers[i].ready);
         pthread_mutex_init(&j->answers[i].lock, NULL);
     }
-    int r = start_thread(&j->keeper.thread, journal_keeper_main, &j->keeper, "journal-keeper");
-    j->has_keeper = r == 0;
-    if (r == 0)
-        r = start_thread(&j->writer, writer_main, j, "journal");
-    j->has_writer = r == 0 && j->has_keeper;
-    return r;
+    return start_threads(j);
 }
 
 void engine_journal_settle(struct engine *e, uint64_t max_ms)
@@ -658,9 +670,9 @@ void engine_journal_settle(struct engine *e, uint64_t max_ms)
     pthread_mutex_unlock(&j->lock);
 }
 
-void engine_journal_stop(struct engine *e)
+/* Returns whether they ran. */
+static bool stop_threads(struct journal *j)
 {
-    struct journal *j = (struct journal *)e;
     pthread_mutex_lock(&j->lock);
     j->is_stopping = true;
     pthread_cond_signal(&j->work);
@@ -672,6 +684,56 @@ void engine_journal_stop(struct engine *e)
     if (j->has_keeper)
         journal_keeper_stop(&j->keeper);
     j->has_keeper = false;
+    return was_running;
+}
+
+/* ---- another process goes on with it */
+
+static int journal_suspend(struct engine *e)
+{
+    struct journal *j = (struct journal *)e;
+    stop_threads(j);
+    int r = write_clean_mark(j);
+    journal_file_close(&j->log);
+    if (r == 0 && flock(j->dir.lock_fd, LOCK_UN) < 0)
+        r = -errno;
+    return r;
+}
+
+static uint64_t number_after_all(const struct journal *j)
+{
+    struct journal_name *names = NULL;
+    size_t count = 0;
+    uint64_t next = j->next_number;
+    journal_dir_list(&j->dir, &names, &count);
+    for (size_t i = 0; i < count; i++)
+        if (names[i].number >= next)
+            next = names[i].number + 1;
+    free(names);
+    return next;
+}
+
+/* The other has published nothing. It may have begun a log, and even have written a state in place of the logs that were there: a new log goes on behind
+ * all that. If none can be begun now, the next batch tries again. */
+static int journal_resume(struct engine *e)
+{
+    struct journal *j = (struct journal *)e;
+    if (flock(j->dir.lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return -errno;
+    j->next_number = number_after_all(j);
+    j->is_stopping = j->keeper.is_stopping = false;
+    int error = open_log(j);
+    if (error < 0) {
+        j->log.is_suspect = true;
+        set_failing(j, error, "beginning a new log");
+    }
+    return start_threads(j);
+}
+
+void engine_journal_stop(struct engine *e)
+{
+    struct journal *j = (struct journal *)e;
+    bool was_running = stop_threads(j);
     pthread_mutex_lock(&j->lock);
     j->has_ended = true;
     pthread_mutex_unlock(&j->lock);

@@ -108,6 +108,7 @@ static struct door *door_new(struct server *s, const struct server_socket *sock,
     d->tls = tls_slots_find(s->tls, sock->address);
     d->is_new = d->is_wanted = true;
     memcpy(d->path, sock->path, sizeof d->path);
+    d->is_borrowed = sock->is_borrowed;
     memcpy(d->address, sock->address, len);
     if (d->is_backend && (d->peers = doors_peers_new(live, sock->backend)) == NULL) {
         free(d);
@@ -132,7 +133,7 @@ static void door_free(struct door *d)
 
 void door_unlink(struct door *d)
 {
-    if (d->path[0] != '\0')
+    if (d->path[0] != '\0' && !d->is_borrowed)
         unlink(d->path);
     d->path[0] = '\0';
 }

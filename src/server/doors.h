@@ -21,6 +21,7 @@ struct door { /* one listening socket */
     struct listener *listener; /* NULL: it is closed */
     bool is_shared;
     bool is_backend;
+    bool is_borrowed; /* a predecessor has not handed it over yet: the file is not ours to remove */
     bool is_held; /* by systemd */
     bool is_proxied; /* proxy_protocol = on */
     struct tls_slot *tls; /* NULL: plain */

@@ -5,9 +5,10 @@
  *     old                                      successor
  *      | -- starts it ---------------------------> |  reads its config, opens what is new
  *      | <------------------------------- HELLO -- |
- *      |  holds publishes back                     |
- *      | -- the hub's records, MEMBER, REVOKED --> |
- *      | -- STATE_END ---------------------------> |  restores them
+ *      |  holds publishes back, closes the journal |
+ *      | -- HELD --------------------------------> |  opens the journal, if there is one
+ *      | -- the hub's records, MEMBER, REVOKED --> |  restores them; with a journal the hub is restored from that
+ *      | -- STATE_END ---------------------------> |
  *      | <------------------------------- TAKEN -- |
  *      | -- GO ----------------------------------> |  from here on it is the server, and the old one follows
  *      | <----------------------------- SERVING -- |
@@ -33,7 +34,8 @@
 #define LINK_SALT 0x79654c48u /* both ends are ours: nothing has to be hard to guess */
 
 enum link_type {
-    LINK_HELLO = HUB_RECORD_OWN, /* number: LINK_VERSION; payload: the program's version */
+    LINK_HELLO = HUB_RECORD_OWN, /* number: LINK_VERSION; topic: journal.path, its end; payload: the program's version */
+    LINK_HELD,
     LINK_MEMBER,    /* who is present: topic, payload: a JSON object as in a join */
     LINK_REVOKED,   /* kind: enum revocation_kind, key: its name, time: since, number: until */
     LINK_STATE_END, /* number: the head's seq, key: the epoch */

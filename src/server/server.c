@@ -210,7 +210,7 @@ struct server *server_new(struct config *config, const struct server_source *sou
         r = -ENOMEM;
     if (r == 0) {
         s->start = live_settings_ref(s->live);
-        r = make_hub(s);
+        r = s->succession != NULL && succeed_hello(s->succession, s) < 0 ? -EPIPE : make_hub(s);
     }
     if (r == 0)
         r = make_reactors(s);

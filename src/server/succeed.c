@@ -127,6 +127,15 @@ struct restoring {
 };
 
 /* Returns why it cannot be, or NULL. */
+static const char *take_own(struct restoring *re, const struct hub_record *record)
+{
+    if (record->type == LINK_REVOKED)
+        return take_revocation(re->x, record);
+    if (record->type == LINK_MEMBER)
+        take_member(re->x, record->topic, &(struct presence_member){ .user = record->key, .is_anonymous = record->kind != 0, .info = record->payload });
+    return NULL;
+}
+
 static const char *take_record(struct restoring *re, const struct hub_record *record)
 {
     int r = hub_restore_record(re->hub, record);
@@ -134,13 +143,7 @@ static const char *take_record(struct restoring *re, const struct hub_record *re
         return "the predecessor's state makes no sense";
     re->x->restored += r == 1 && record->type == HUB_RECORD_MESSAGE;
     re->x->lost += r == -ENOMEM;
-    if (r != 0)
-        return NULL;
-    if (record->type == LINK_REVOKED)
-        return take_revocation(re->x, record);
-    if (record->type == LINK_MEMBER)
-        take_member(re->x, record->topic, &(struct presence_member){ .user = record->key, .is_anonymous = record->kind != 0, .info = record->payload });
-    return NULL;
+    return r == 0 ? take_own(re, record) : NULL;
 }
 
 static const char *take_end(struct restoring *re, const struct hub_record *record)
@@ -167,18 +170,57 @@ static const char *read_state(struct restoring *re)
     return why;
 }
 
+struct slice succeed_journal_name(const struct config *c)
+{
+    size_t len = strlen(c->journal_path), most = 255;
+    return len <= most ? (struct slice){ c->journal_path, len } : (struct slice){ c->journal_path + len - most, most };
+}
+
+int succeed_hello(struct succession *x, struct server *s)
+{
+    struct hub_record record, hello = { .type = LINK_HELLO,
+                                        .number = LINK_VERSION,
+                                        .topic = succeed_journal_name(s->live->config),
+                                        .payload = SLICE_LIT(HALLEY_VERSION) };
+    uint64_t deadline_ms = x->began_ms + PATIENCE_MS;
+    x->server = s;
+    if (link_say(x->fd, &hello, deadline_ms) == 0 && link_read(&x->reader, deadline_ms, &record) == 1 && record.type == LINK_HELD)
+        return 0;
+    log_failed(x, "the predecessor has thought better of it, or has ended");
+    return -1;
+}
+
+/* The journal has told the hub everything: it must be what the predecessor had. */
+static const char *read_beside_journal(struct succession *x)
+{
+    struct restoring re = { .x = x };
+    struct hub_record record;
+    const char *why = NULL;
+    while (why == NULL) {
+        int r = link_read(&x->reader, x->began_ms + PATIENCE_MS, &record);
+        if (r <= 0)
+            return r == 0 ? "the predecessor has ended" : strerror(-r);
+        if (record.type == LINK_STATE_END)
+            break;
+        why = record.type < HUB_RECORD_OWN ? "the predecessor's state makes no sense" : take_own(&re, &record);
+    }
+    if (why == NULL && (record.number != hub_head(x->server->hub) || !slice_equals(record.key, hub_epoch(x->server->hub))))
+        why = "the journal has not all that the predecessor has";
+    return why;
+}
+
+static const char *read_into_hub(struct succession *x)
+{
+    struct restoring re = { .x = x, .hub = hub_restore_begin(x->server->hub) };
+    const char *why = re.hub == NULL ? "memory has run out" : read_state(&re);
+    if (re.hub != NULL)
+        hub_restore_end(re.hub, hub_epoch(x->server->hub), hub_restore_head(re.hub)); /* the process ends: this frees it */
+    return why;
+}
+
 int succeed_take_state(struct succession *x, struct server *s)
 {
-    struct restoring re = { .x = x, .hub = hub_restore_begin(s->hub) };
-    x->server = s;
-    const char *why = re.hub == NULL ? "memory has run out" : NULL;
-    if (why == NULL && link_say(x->fd, &(struct hub_record){ .type = LINK_HELLO, .number = LINK_VERSION, .payload = SLICE_LIT(HALLEY_VERSION) },
-                                x->began_ms + PATIENCE_MS) < 0)
-        why = "the predecessor has ended";
-    if (why == NULL)
-        why = read_state(&re);
-    if (re.hub != NULL)
-        hub_restore_end(re.hub, hub_epoch(s->hub), hub_restore_head(re.hub)); /* the process ends: this frees it */
+    const char *why = s->live->config->journal_path[0] != '\0' ? read_beside_journal(x) : read_into_hub(x);
     if (why != NULL) {
         log_failed(x, why);
         return -1;
@@ -310,8 +352,8 @@ int succeed_take_over(struct succession *x, struct server *s)
         log_failed(x, "the predecessor has thought better of it, or has ended");
         return -1;
     }
-    for (size_t i = 0; i < s->sockets.count; i++)
-        s->sockets.items[i].is_borrowed = false;
+    LIST_EACH (it, &s->doors)
+        LIST_ENTRY(it, struct door, node)->is_borrowed = false;
     x->pump.ctx = x;
     x->pump.on_record = on_record;
     x->pump.before_write = before_write;

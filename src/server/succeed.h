@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+#include "base/base.h"
+
+struct config;
 struct inherited;
 struct server;
 struct succession;
@@ -15,13 +18,20 @@ struct succession;
 struct succession *succeed_begin(void);
 void succeed_end(struct succession *x); /* NULL is accepted */
 
+/* What tells one journal from another, in both processes. */
+struct slice succeed_journal_name(const struct config *c);
+
 /* It does not come to it: tell the predecessor why. NULL is accepted. */
 void succeed_refuse(struct succession *x, const char *why);
 
 /* The listeners that it passed on. Returns 0 or -errno. NULL is accepted. */
 int succeed_add_sockets(struct succession *x, struct inherited *in);
 
-/* All is open: take the state into the server's fresh hub. Returns 0, or -1 after logging why not. */
+/* The config has been read and the listeners are open: say so, and wait until the predecessor publishes no more, and has let go of the journal. Returns 0, or -1
+ * after logging why not. */
+int succeed_hello(struct succession *x, struct server *s);
+
+/* Take the state, into the server's fresh hub if it has not been restored from a journal. Returns 0, or -1 after logging why not. */
 int succeed_take_state(struct succession *x, struct server *s);
 
 /* All is ready: ask for the word, and when it comes serve the predecessor too. Returns 0, or -1 after logging why not: then nothing may be served. */

@@ -25,7 +25,7 @@
 #include "server/succeed.h"
 #include "server/systemd.h"
 
-#define KILL_GRACE_MS 2000
+#define KILL_GRACE_MS 200 /* publishes wait for it */
 #define DUMP_BYTES 262144 /* then they are written */
 #define END_INTERVAL_S 0.05
 
@@ -250,6 +250,9 @@ static int hear_hello(struct upgrade *u, struct link_reader *reader)
     snprintf(u->version, sizeof u->version, "%.*s", (int)record.payload.len, record.payload.ptr);
     if (record.number != LINK_VERSION)
         return fail(u, "the successor, version %s, hands over in another way than this version, " HALLEY_VERSION ": restart instead", u->version);
+    struct slice ours = succeed_journal_name(u->server->start->config);
+    if (record.topic.len != ours.len || memcmp(record.topic.ptr, ours.ptr, ours.len) != 0)
+        return fail(u, "journal.path is another now, and what is in the old one would be left behind: restart instead");
     return 0;
 }
 
@@ -258,7 +261,16 @@ static int hold_publishes(struct upgrade *u)
     u->held_ms = clock_mono_ms();
     if (set_engine(u, relay_engine(u->relay)) < 0)
         return fail(u, "memory has run out");
-    return wait_for_reactors(u) < 0 ? fail(u, "a reactor made no turn") : 0;
+    if (wait_for_reactors(u) < 0)
+        return fail(u, "a reactor made no turn");
+    struct engine *e = u->server->engine;
+    if (e->settle != NULL)
+        e->settle(e, u->timeout_ms);
+    if (e->suspend == NULL)
+        return 0;
+    u->is_suspended = true;
+    int r = e->suspend(e);
+    return r < 0 ? fail(u, "the journal could not be brought to an end: %s", strerror(-r)) : 0;
 }
 
 struct telling {
@@ -294,7 +306,8 @@ static int tell_state(struct upgrade *u, struct telling *t, uint64_t deadline_ms
     uint64_t cursor = 0;
     int r = 0;
     hub_dump_begin(&dump, LINK_SALT);
-    for (bool more = true; more && r == 0;) {
+    hub_record_encode(&t->out, LINK_SALT, &(struct hub_record){ .type = LINK_HELD });
+    for (bool more = !u->is_suspended; more && r == 0;) { /* else the journal tells it */
         more = hub_dump(s->hub, &dump, &t->out);
         if (t->out.len >= DUMP_BYTES || !more)
             r = write_out(u, t, deadline_ms);
@@ -354,11 +367,15 @@ static void on_failed(struct loop_task *t)
 
 static void take_back(struct upgrade *u)
 {
+    struct engine *e = u->server->engine;
+    int r;
+    end_successor(u); /* first: it may have the journal */
+    if (u->is_suspended && (r = e->resume(e)) < 0)
+        log_error("journal_failed", "it could not be taken back: %s; publishes are refused: restart the server", strerror(-r));
     if (u->held_ms != 0) {
         set_engine(u, u->server->engine);
         wait_for_reactors(u);
     }
-    end_successor(u);
 }
 
 /* ---- it has taken over: follow it */

@@ -42,6 +42,7 @@ struct upgrade {
     char why[UPGRADE_TEXT_BYTES]; /* it failed; empty: it did not */
     _Atomic bool is_committed;
     bool is_serving; /* the successor says so */
+    bool is_suspended; /* the engine: it has let go of the journal */
     ev_timer end;
     /* Told of the outcome, once per upgrade_begin(); text is one sentence. */
     void (*on_outcome)(struct server *s, bool is_done, const char *text);

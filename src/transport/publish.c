@@ -292,6 +292,8 @@ void publish_explain(struct reactor *r, int result, struct publish_refusal *ret_
         refuse(r, ret_why, PUBLISH_UNAVAILABLE, "the journal's disk is full, so nothing was published: try again later");
     else if (result == -EIO)
         refuse(r, ret_why, PUBLISH_UNAVAILABLE, "the journal cannot be written, so nothing was published: try again later");
+    else if (result == -ECONNRESET)
+        refuse(r, ret_why, PUBLISH_UNAVAILABLE, "this server is being replaced, and its successor has gone: whether this was published is not known, so try again with the same key");
     else if (result == -ESHUTDOWN)
         refuse(r, ret_why, PUBLISH_UNAVAILABLE, "the server is stopping: try again in a moment");
     else
