@@ -549,6 +549,8 @@ static void follow_url(struct auth_callback *a)
         upstream_close(u);
     }
     answer_cache_clear(a->cache);
+    a->breaker = (struct breaker){ 0 };
+    atomic_store_explicit(&stats_of(a)->auth_callback_open, 0, memory_order_relaxed);
 }
 
 bool auth_callback_ask(struct http_client *h, const struct http1_request *rq, const struct auth_question *question,
