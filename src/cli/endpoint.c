@@ -16,6 +16,7 @@
 
 #include "base/base.h"
 #include "base/fd.h"
+#include "cli/tls_tunnel.h"
 
 #define START_HALLEYD "sudo systemctl start halley"
 
@@ -160,8 +161,14 @@ int endpoint_connect(const struct endpoint *e, int *ret_fd, struct endpoint_erro
 {
     int gai = 0;
     int r = e->path != NULL ? connect_unix(e->path, ret_fd) : connect_tcp(e, ret_fd, &gai);
-    if (r < 0)
+    if (r < 0) {
         explain(e, -r, gai, ret_error);
+        return r;
+    }
+    if (!e->is_tls)
+        return 0;
+    if ((r = tls_tunnel_open(e, *ret_fd, ret_fd, ret_error)) == 0)
+        set_timeout(*ret_fd, ENDPOINT_TIMEOUT_S);
     return r;
 }
 

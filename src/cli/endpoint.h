@@ -5,6 +5,7 @@
 #ifndef HALLEY_CLI_ENDPOINT_H
 #define HALLEY_CLI_ENDPOINT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct redisContext;
@@ -16,6 +17,9 @@ struct endpoint {
     const char *host;     /* TCP */
     const char *port;     /* TCP, a number as text */
     const char *key_file; /* its first line is the backend key, for a door that asks for one; NULL: none */
+    bool is_tls;          /* TCP */
+    const char *ca_file;  /* whose certificates are trusted; NULL: the system's */
+    bool is_trusted_blindly;
 };
 
 struct endpoint_error {

@@ -24,6 +24,8 @@ static const struct cli_command *const commands[] = { &cmd_pub,     &cmd_sub,   
 static const struct option options[] = {
     { "socket", required_argument, NULL, 's' }, { "host", required_argument, NULL, 'H' },
     { "port", required_argument, NULL, 'P' },   { "key-file", required_argument, NULL, 'K' },
+    { "tls", no_argument, NULL, 'z' },          { "cacert", required_argument, NULL, 'c' },
+    { "insecure", no_argument, NULL, 'Z' },
     { "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'V' },
     { "key", required_argument, NULL, 'k' },    { "count", required_argument, NULL, 'n' },
     { "json", no_argument, NULL, 'j' },         { "quiet", no_argument, NULL, 'q' },
@@ -41,7 +43,7 @@ static const struct option options[] = {
     { 0 },
 };
 #define SHORT_OPTIONS ":s:hVk:n:qv"
-#define COMMON_OPTIONS "sHPKhV"
+#define COMMON_OPTIONS "sHPKzcZhV"
 #define LOCAL_OPTIONS "KhV" /* of a command that asks no server */
 
 static const char common_help[] = "Where the server is:\n"
@@ -49,6 +51,9 @@ static const char common_help[] = "Where the server is:\n"
                                   "                       " ENDPOINT_DEFAULT_SOCKET "\n"
                                   "      --host HOST --port PORT\n"
                                   "                       its backend door on TCP\n"
+                                  "      --tls            speak TLS to it\n"
+                                  "      --cacert FILE    and trust these certificates (PEM) instead of the system's\n"
+                                  "      --insecure       and trust whoever answers\n"
                                   "      --key-file FILE  holds the key that a backend door on TCP asks for\n";
 
 /* What getopt_long() was told, before it is known which command it is for. */
@@ -264,6 +269,17 @@ static bool take_option(struct command_line *line, int letter, const char *value
     case 'K':
         line->cli.server.key_file = value;
         break;
+    case 'c':
+        line->cli.server.ca_file = value;
+        line->cli.server.is_tls = true;
+        break;
+    case 'Z':
+        line->cli.server.is_trusted_blindly = true;
+        line->cli.server.is_tls = true;
+        break;
+    case 'z':
+        line->cli.server.is_tls = true;
+        break;
     case 'h':
         line->wants_help = true;
         break;
@@ -356,6 +372,10 @@ static bool find_server(struct command_line *line)
         if (server->port == NULL)
             cli_error("--host needs a --port");
         return server->port != NULL;
+    }
+    if (server->is_tls) {
+        cli_error("--tls, --cacert and --insecure go with --host and --port: nobody listens in on a Unix socket");
+        return false;
     }
     const char *from_environment = getenv("HALLEY_SOCKET");
     server->path = ENDPOINT_DEFAULT_SOCKET;

@@ -46,7 +46,6 @@ struct tls_context {
     struct name *names; /* sorted */
     size_t name_count;
     struct tls_tickets *tickets;
-    int64_t expires_s;
 };
 
 /* ---- saying what is wrong */
@@ -408,16 +407,6 @@ static void check_certificate(const char *path, STACK_OF(X509) *chain, struct tl
     }
 }
 
-static void note_expiry(struct tls_context *t, X509 *leaf)
-{
-    struct tm tm;
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &tm) != 1)
-        return;
-    int64_t at = (int64_t)timegm(&tm);
-    if (t->expires_s == 0 || at < t->expires_s)
-        t->expires_s = at;
-}
-
 /* An RSA and an ECDSA certificate for the same names belong together: each client gets the one that it understands. */
 static size_t find_twin(const struct tls_context *t, X509 *leaf)
 {
@@ -467,7 +456,6 @@ static int add_loaded(struct tls_context *t, const struct tls_config *config, co
     if (r < 0)
         return r;
     check_certificate(files->chain, chain, report);
-    note_expiry(t, leaf);
     return add_names(t, leaf, at) < 0 ? fail_memory(report) : 0;
 }
 
@@ -525,11 +513,6 @@ void tls_context_unref(struct tls_context *t)
     free(t->contexts);
     free(t->names);
     free(t);
-}
-
-int64_t tls_context_expires_s(const struct tls_context *t)
-{
-    return t->expires_s;
 }
 
 SSL *tls_context_make_ssl(struct tls_context *t)

@@ -6,7 +6,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct ssl_st;
 struct tls_tickets;
@@ -39,9 +38,6 @@ struct tls_context;
 int tls_context_new(const struct tls_config *config, struct tls_context **ret, struct tls_report *report);
 struct tls_context *tls_context_ref(struct tls_context *t);
 void tls_context_unref(struct tls_context *t); /* NULL is accepted */
-
-/* Seconds since 1970 until which all its certificates are good. */
-int64_t tls_context_expires_s(const struct tls_context *t);
 
 /* A new connection of it: the server's side, without a BIO. NULL when out of memory. */
 struct ssl_st *tls_context_make_ssl(struct tls_context *t);

@@ -291,16 +291,6 @@ START_TEST(a_slot_gives_the_new_context_and_the_old_one_lives_while_it_is_used)
 }
 END_TEST
 
-START_TEST(it_is_known_until_when_the_certificates_are_good)
-{
-    tls_make_files("a", "a", "DNS:a", 0);
-    ck_assert_int_eq(load("a.pem", "a.key"), 0);
-    int64_t left_s = tls_context_expires_s(context) - (int64_t)time(NULL);
-    ck_assert_int_gt(left_s, 29 * 86400);
-    ck_assert_int_le(left_s, 30 * 86400);
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("tls_context");
@@ -315,7 +305,6 @@ int main(void)
     tcase_add_test(use, a_client_without_ecdsa_gets_the_rsa_certificate_of_the_same_names);
     tcase_add_loop_test(use, what_is_safe_is_spoken_and_nothing_else, 0, HLY_ARRAY_LEN(clients));
     tcase_add_test(use, a_slot_gives_the_new_context_and_the_old_one_lives_while_it_is_used);
-    tcase_add_test(use, it_is_known_until_when_the_certificates_are_good);
     suite_add_tcase(s, use);
     return run_suite(s);
 }
