@@ -28,6 +28,7 @@
 #include "core/reading.h"
 #include "transport/client_info.h"
 #include "transport/cors.h"
+#include "transport/gap_event.h"
 #include "transport/gzip_stream.h"
 #include "transport/kick.h"
 #include "transport/packer.h"
@@ -179,13 +180,22 @@ static bool is_full(struct subscriber *sub)
     return HLY_CONTAINER_OF(sub, struct poll, sub)->is_complete;
 }
 
+static void tell_backends(struct poll *p, uint64_t after_seq, enum gap_reason reason)
+{
+    const struct token *token = p->ticket.client == NULL ? NULL : http_token(p->ticket.client);
+    struct gap_event event = { .reactor = p->reactor, .transport = "poll", .subject = token == NULL ? NULL : token->subject };
+    gap_event_add_all(&event, &p->sub);
+    gap_event_tell(&event, after_seq, reason);
+}
+
 /* A gap is told for what comes before the first message. One behind messages is left to the next poll, which begins
  * in front of it. */
 static bool on_gap(struct subscriber *sub, uint64_t after_seq, enum gap_reason reason)
 {
-    (void)after_seq;
     struct poll *p = HLY_CONTAINER_OF(sub, struct poll, sub);
     if (p->count == 0 && reason != GAP_MEMORY && !p->is_complete) {
+        if (!p->is_gap)
+            tell_backends(p, after_seq, reason);
         p->reason = p->is_gap ? p->reason : (uint8_t)reason;
         p->is_gap = true;
         return true;

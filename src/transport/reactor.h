@@ -69,6 +69,9 @@ struct reactor {
     struct list tls_waiting;  /* and those that wait until there are fewer */
     size_t tls_shaking_count;
     bool has_events;          /* a rule does: what becomes of clients is told to backends */
+    uint64_t gap_events_since_ms; /* $halley/gap: the second in which so many were told, */
+    unsigned gap_events;
+    uint64_t gap_events_untold;   /* and how many were not since the last one */
     struct map sessions;      /* struct v1_session by client id */
     struct list strangers;    /* struct backend_access: backend connections that have not said their key, the longest first */
     size_t stranger_count;

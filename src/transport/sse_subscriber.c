@@ -8,6 +8,7 @@
 #include "core/catchup.h"
 #include "transport/client_info.h"
 #include "transport/cors.h"
+#include "transport/gap_event.h"
 #include "transport/gzip_stream.h"
 #include "transport/kick.h"
 #include "transport/membership.h"
@@ -92,6 +93,9 @@ static bool on_gap(struct subscriber *sub, uint64_t after_seq, enum gap_reason r
     cursor_format(cursor, hub_epoch(s->reactor->hub), after_seq);
     int n = snprintf(text, sizeof text, "event: halley.gap\ndata: {\"after\":\"%s\",\"reason\":\"%s\"}\n\n", cursor,
                      gap_reason_name(reason));
+    struct gap_event event = { .reactor = s->reactor, .client = &s->client, .transport = "sse" };
+    gap_event_add_all(&event, sub);
+    gap_event_tell(&event, after_seq, reason);
     stat_add(&s->reactor->stats.gaps, 1);
     say(s, text, (size_t)n);
     return true;

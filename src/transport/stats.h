@@ -92,6 +92,7 @@
     C(revocations_refused, "revocations refused at limits.revocations") \
     C(events, "events published on topics of Halley's own ($halley/...)") \
     C(events_lost, "of them, those lost because memory ran out") \
+    C(gap_events_left_out, "gaps that backends were not told one by one ($halley/gap), over 100 a second of a reactor") \
     C(closed_slow, "backend subscribers closed over limits.backend_outq") \
     C(closed_protocol, "WebSockets closed because the peer broke the protocol (1002, 1007, 1008 over limits.fragments)") \
     C(closed_too_big, "WebSockets closed over limits.message (1009)") \

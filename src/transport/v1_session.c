@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "core/catchup.h"
 #include "proto/json_write.h"
+#include "transport/gap_event.h"
 #include "transport/kick.h"
 #include "transport/membership.h"
 #include "transport/slow.h"
@@ -245,6 +246,9 @@ static bool on_gap(struct subscriber *sub, uint64_t after_seq, enum gap_reason r
 {
     struct v1_session *s = HLY_CONTAINER_OF(sub, struct v1_session, sub);
     HLY_CLEANUP(buf_done) struct buf json = { 0 };
+    struct gap_event event = { .reactor = s->reactor, .client = &s->client, .transport = s->carrier->what };
+    gap_event_add_all(&event, sub);
+    gap_event_tell(&event, after_seq, reason);
     stat_add(&s->reactor->stats.gaps, 1);
     buf_str(&json, "{");
     put_subscriptions(&json, sub);

@@ -12,6 +12,7 @@
 
 #include "core/topic_name.h"
 #include "proto/json_write.h"
+#include "transport/gap_event.h"
 #include "transport/v1_internal.h"
 #include "transport/v1_message.h"
 
@@ -138,6 +139,10 @@ static void write_gap(struct subscribe *w, uint64_t after, enum gap_reason reaso
 {
     struct v1_session *s = w->change.work.session;
     HLY_CLEANUP(buf_done) struct buf out = { 0 };
+    struct gap_event event = { .reactor = s->reactor, .client = &s->client, .transport = s->carrier->what };
+    for (size_t i = 0; i < w->count; i++)
+        gap_event_add(&event, w->steps[i].subscribe.name);
+    gap_event_tell(&event, after, reason);
     stat_add(&s->reactor->stats.gaps, 1);
     buf_str(&out, "{");
     put_names(&out, w);

@@ -9,6 +9,7 @@
 #include "core/catchup.h"
 #include "proto/ws_handshake.h"
 #include "transport/client_info.h"
+#include "transport/gap_event.h"
 #include "transport/kick.h"
 #include "transport/membership.h"
 #include "transport/peer.h"
@@ -82,9 +83,11 @@ static bool ws_is_full(struct subscriber *s)
 
 static bool ws_on_gap(struct subscriber *s, uint64_t after_seq, enum gap_reason reason)
 {
-    (void)reason;
-    (void)after_seq; /* the payload alone is sent here: there is no place for a cursor */
-    lost(HLY_CONTAINER_OF(s, struct ws_subscriber, sub));
+    struct ws_subscriber *w = HLY_CONTAINER_OF(s, struct ws_subscriber, sub);
+    struct gap_event event = { .reactor = w->ws.reactor, .client = &w->client, .transport = "websocket" };
+    gap_event_add_all(&event, s);
+    gap_event_tell(&event, after_seq, reason);
+    lost(w); /* the payload alone is sent here: there is no place for a cursor */
     return false;
 }
 
