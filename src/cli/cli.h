@@ -84,6 +84,7 @@ extern const struct cli_command cmd_presence;
 extern const struct cli_command cmd_disconnect;
 extern const struct cli_command cmd_revoke;
 extern const struct cli_command cmd_reload;
+extern const struct cli_command cmd_drain;
 extern const struct cli_command cmd_stats;
 extern const struct cli_command cmd_token;
 

@@ -70,6 +70,7 @@ struct conn {
     bool ending;    /* conn_end() was called: close when all is written */
     bool shut;      /* our direction is shut down */
     bool is_dirty;
+    bool is_backend;          /* a drain leaves it until the end */
     uint8_t peer_kind;        /* transport/peer.h: what peer is */
     uint32_t number; /* of the loop's connections: loop->conns is in this order */
     int error;      /* errno that ended it, 0 if the owner or the peer did */

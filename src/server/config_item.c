@@ -41,8 +41,6 @@ const struct config_item config_items[CONFIG_ID_COUNT] = {
 /* Take a line out when its function is there: parser, defaults and manual know the topics keys already. */
 const struct config_refusal config_refusals[] = {
     { "engine", NULL },
-    { "drain_time", NULL },
-    { "drain_rate", NULL },
     { NULL, NULL },
 };
 

@@ -179,11 +179,21 @@ void door_close(struct door *d)
     d->listener = NULL;
 }
 
-void doors_close(struct server *s, unsigned reactor)
+static void close_doors(struct server *s, unsigned reactor, bool with_backends)
 {
     LIST_EACH (it, &s->doors) {
         struct door *d = LIST_ENTRY(it, struct door, node);
-        if (d->reactor == &s->reactors[reactor])
+        if (d->reactor == &s->reactors[reactor] && (with_backends || !d->is_backend))
             door_close(d);
     }
+}
+
+void doors_close_public(struct server *s, unsigned reactor)
+{
+    close_doors(s, reactor, s->is_handed_over);
+}
+
+void doors_close(struct server *s, unsigned reactor)
+{
+    close_doors(s, reactor, true);
 }

@@ -47,6 +47,9 @@ void door_unlink(struct door *d);
 /* Who may connect to a backend section: a reference. NULL when out of memory. */
 struct backend_peers *doors_peers_new(struct live_settings *live, const struct config_backend *b);
 
+/* A reactor accepts no more clients; backends may come yet, unless a successor has the listeners. Its own thread. */
+void doors_close_public(struct server *s, unsigned reactor);
+
 /* A reactor accepts no more. Its own thread. */
 void doors_close(struct server *s, unsigned reactor);
 

@@ -151,12 +151,17 @@ static int open_sockets(struct server *s)
     return r;
 }
 
+static void answer_drain(struct server *s, struct control_order *o);
+
 /* What an order asks for, on the main thread. */
 static void on_order(struct loop_task *t)
 {
     struct control_order *o = HLY_CONTAINER_OF(t, struct control_order, task);
     struct server *s = o->server;
-    reload_ask(&s->reload, o);
+    if (o->what == CONTROL_DRAIN)
+        answer_drain(s, o);
+    else
+        reload_ask(&s->reload, o);
 }
 
 static void take_order(struct server_control *control, struct control_order *o) /* any thread */
@@ -257,6 +262,19 @@ static void on_leave(struct loop_task *t)
     free(l);
 }
 
+/* All clients have been told to go: end the reactors. */
+static void end_reactors(struct server *s)
+{
+    for (unsigned i = 1; i < s->reactor_count; i++) {
+        struct leave *l = malloc(sizeof *l);
+        if (l == NULL)
+            _exit(1); /* no memory to say goodbye with */
+        *l = (struct leave){ .task = { .run = on_leave }, .server = s, .index = i };
+        loop_post(&s->reactors[i].loop, &l->task);
+    }
+    reactor_leave(s, 0);
+}
+
 static void server_leave(struct server *s)
 {
     if (s->leaving)
@@ -266,15 +284,19 @@ static void server_leave(struct server *s)
     if (!upgrade_is_over(&s->upgrade)) /* else it is the successor that speaks for the service */
         systemd_stopping();
     atomic_store(&s->view.draining, true);
-    if (s->engine->settle != NULL)
-        s->engine->settle(s->engine, SETTLE_MS); /* whoever published before the signal gets an answer: it is posted before the leave */
-    for (unsigned i = 0; i < s->reactor_count; i++) {
-        struct leave *l = malloc(sizeof *l);
-        if (l == NULL)
-            _exit(1); /* no memory to say goodbye with */
-        *l = (struct leave){ .task = { .run = on_leave }, .server = s, .index = i };
-        loop_post(&s->reactors[i].loop, &l->task);
-    }
+    drain_begin(&s->drain, s, s->is_handed_over, end_reactors);
+}
+
+/* POST /drain. */
+static void answer_drain(struct server *s, struct control_order *o)
+{
+    uint64_t clients = atomic_load(&s->view.connections);
+    if (!s->leaving)
+        log_info("stopping", "a backend asked for it: clients are told to reconnect");
+    buf_printf(&o->answer, "{\"draining\":true,\"clients\":%" PRIu64 ",\"drain_ms\":%" PRIu64 "}", clients,
+               clients == 0 ? 0 : s->live->config->drain_time_ms);
+    o->finish(o);
+    server_leave(s);
 }
 
 void server_hand_over(struct server *s)
@@ -321,7 +343,10 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int events)
     signal(SIGTERM, end_at_once);
     signal(SIGINT, end_at_once);
     log_info("stopping", "signal=%d: clients are told to reconnect", signum);
-    server_leave(s);
+    if (s->leaving)
+        drain_hasten(&s->drain); /* a backend, or a successor, has asked for it before */
+    else
+        server_leave(s);
 }
 
 static void on_reload(struct ev_loop *ev, ev_signal *w, int events)
@@ -402,6 +427,7 @@ int server_run(struct server *s)
     if (s->engine->stop != NULL)
         s->engine->stop(s->engine);
     upgrade_done(&s->upgrade);
+    drain_done(&s->drain);
 #ifdef HALLEY_LOCK_STATS
     uint64_t longest_ns, over_ms;
     hub_get_holds(s->hub, &longest_ns, &over_ms);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "server/doors.h"
+#include "server/drain.h"
 #include "server/live_settings.h"
 #include "server/reload.h"
 #include "server/server.h"
@@ -30,6 +31,7 @@ struct server {
     struct tls_slots *tls;
     struct list doors; /* struct door */
     struct reload reload;
+    struct drain drain;
     struct server_control control;
     unsigned next_reactor; /* whose turn it is to get a connection of a shared listener */
     pthread_t *threads;

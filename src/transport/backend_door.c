@@ -153,6 +153,7 @@ void backend_door_accept(struct reactor *r, int fd, struct backend_peers *peers,
         close(fd);
         return;
     }
+    a->conn->is_backend = true;
     if (peers->is_tcp)
         keep_alive(fd);
     if (tls == NULL) {

@@ -575,6 +575,7 @@ static const struct route {
     { "/disconnect", HTTP1_POST, FOR_WHOLE_KEYS, backend_disconnect },
     { "/revoke", HTTP1_POST, FOR_WHOLE_KEYS, backend_revoke },
     { "/reload", HTTP1_POST, FOR_WHOLE_KEYS, backend_reload },
+    { "/drain", HTTP1_POST, FOR_WHOLE_KEYS, backend_drain },
     { "/stats", HTTP1_GET, FOR_WHOLE_KEYS, do_stats },
     { "/metrics", HTTP1_GET, FOR_WHOLE_KEYS, do_metrics },
     { "/healthz", HTTP1_GET, FOR_ALL, do_healthz },
@@ -628,5 +629,5 @@ void backend_http_request(struct http_client *h, const struct http1_request *rq)
     }
     http_reply_text(h, 404, NULL,
                     "Nothing is here. The backend door has POST /publish?topic=NAME, GET /topics, /history?topic=NAME, "
-                    "/presence?topic=NAME, /clients, /stats, /metrics, /healthz and /readyz, POST /disconnect, /revoke and /reload, and speaks the Redis protocol.");
+                    "/presence?topic=NAME, /clients, /stats, /metrics, /healthz and /readyz, POST /disconnect, /revoke, /reload and /drain, and speaks the Redis protocol.");
 }

@@ -68,6 +68,7 @@ struct reactor {
     struct list tls_shaking;  /* struct secure_conn: handshakes in flight, the oldest first */
     struct list tls_waiting;  /* and those that wait until there are fewer */
     size_t tls_shaking_count;
+    uint32_t return_ms;       /* while a connection is told to go (conn_ops.on_stop): when it is to come back; 0: not said */
     bool has_events;          /* a rule does: what becomes of clients is told to backends */
     uint64_t gap_events_since_ms; /* $halley/gap: the second in which so many were told, */
     unsigned gap_events;

@@ -72,7 +72,8 @@ static void say(struct sse_subscriber *s, const char *text, size_t len)
 static void send_retry(struct sse_subscriber *s)
 {
     char text[40];
-    int n = snprintf(text, sizeof text, "retry: %" PRIu32 "\n", RETRY_MS + reactor_random(s->reactor, RETRY_SPREAD_MS));
+    int n = snprintf(text, sizeof text, "retry: %" PRIu32 "\n", s->reactor->return_ms != 0 ? s->reactor->return_ms
+                                                                                                    : RETRY_MS + reactor_random(s->reactor, RETRY_SPREAD_MS));
     say(s, text, (size_t)n);
 }
 

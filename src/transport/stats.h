@@ -87,6 +87,7 @@
     C(poll_refused, "polls answered with 503 because all queues were over limits.outq_total") \
     C(presence_refused, "subscribers who are not listed as present because of limits.presence") \
     C(kicked, "connections that a backend ended, or subscriptions of: DISCONNECT, REVOKE") \
+    C(drained, "clients told to come back later, by a drain") \
     C(rechecked_ends, "subscriptions ended because their client's new token, or the rules of a reload, no longer allow them") \
     C(revocations, "tokens and users revoked") \
     C(revocations_refused, "revocations refused at limits.revocations") \

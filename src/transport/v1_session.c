@@ -566,8 +566,9 @@ void v1_session_cut(struct v1_session *s)
 void v1_session_stop(struct v1_session *s)
 {
     HLY_CLEANUP(buf_done) struct buf json = { 0 };
-    buf_printf(&json, "{\"reconnect\":{\"after_ms\":%" PRIu32 ",\"reason\":\"restart\"}}",
-               RETURN_MS + reactor_random(s->reactor, RETURN_SPREAD_MS));
+    uint32_t after_ms = s->reactor->return_ms;
+    buf_printf(&json, "{\"reconnect\":{\"after_ms\":%" PRIu32 ",\"reason\":\"%s\"}}",
+               after_ms != 0 ? after_ms : RETURN_MS + reactor_random(s->reactor, RETURN_SPREAD_MS), after_ms != 0 ? "drain" : "restart");
     v1_write(s, &json, "");
 }
 

@@ -152,7 +152,7 @@ static const struct v1_carrier carriers[] = {
 
 static void write_retry(struct buf *out, struct reactor *r)
 {
-    buf_printf(out, "retry: %" PRIu32 "\n", RETRY_MS + reactor_random(r, RETRY_SPREAD_MS));
+    buf_printf(out, "retry: %" PRIu32 "\n", r->return_ms != 0 ? r->return_ms : RETRY_MS + reactor_random(r, RETRY_SPREAD_MS));
 }
 
 static void on_read(struct conn *c, uint8_t *data, size_t len)

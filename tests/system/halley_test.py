@@ -142,7 +142,7 @@ class Server:
         return self
 
     def _environment(self):
-        env = server_environment(self.env)
+        env = server_environment({"HALLEY_DRAIN_TIME": "0s", **(self.env or {})}) # tests stop servers all the time
         if JOURNAL:
             env = {"HALLEY_JOURNAL_PATH": str(self.dir / "journal"), "HALLEY_JOURNAL_SYNC": JOURNAL, **env}
         return env

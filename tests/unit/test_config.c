@@ -965,8 +965,8 @@ static const struct {
       true },
     { "a flag for what is not supported",
       { NULL },
-      { "drain_time=1s" },
-      "--set KEY=VALUE: 'drain_time' is not supported by this version.",
+      { "engine=redis" },
+      "--set KEY=VALUE: 'engine' is not supported by this version.",
       true },
     { "an empty flag", { NULL }, { "=" }, "--set KEY=VALUE: There is no setting ''.", true },
 };
