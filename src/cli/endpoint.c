@@ -188,7 +188,7 @@ int endpoint_read_key(const struct endpoint *e, char *out, size_t out_size, stru
     }
     bool has_line = fgets(out, (int)out_size, f) != NULL;
     fclose(f);
-    out[strcspn(out, "\r\n")] = '\0';
+    out[strcspn(out, " \t\r\n")] = '\0'; /* the server's own file has more on the line: name=, publish= */
     if (!has_line || out[0] == '\0') {
         snprintf(ret_error->text, sizeof ret_error->text, "the first line of %s is to be the backend key, and is empty",
                  e->key_file);

@@ -266,6 +266,17 @@ static void auth_error(struct call *c, enum jwt_error error)
     v1_reply_error(&c->reply, "unauthorized", "%s", jwt_error_text(error));
 }
 
+/* Whoever goes on sending tokens that do not hold has us check signatures all day. */
+static void count_refused_token(struct v1_session *s)
+{
+    static struct log_gate gate;
+    if (++s->refused_tokens < V1_MAX_REFUSED_TOKENS)
+        return;
+    log_limited(&gate, LOG_LEVEL_INFO, "tokens_refused", "transport=%s a connection has sent %d tokens that do not hold, and is closed", s->carrier->what,
+                V1_MAX_REFUSED_TOKENS);
+    v1_close(s, WS_CLOSE_TOKEN, "too many tokens that do not hold: connect with a good one");
+}
+
 /* A new token on the living connection. The old one holds until the new one does. */
 static void do_auth(struct call *c, const json_t *value)
 {
@@ -285,10 +296,12 @@ static void do_auth(struct call *c, const json_t *value)
         error = JWT_REVOKED;
     if (error != JWT_OK) {
         auth_error(c, error);
+        count_refused_token(s);
         return;
     }
     if (s->client.token != NULL && strcmp(s->client.token->subject, token->subject) != 0) {
         v1_reply_error(&c->reply, "unauthorized", "the new token is of another subject: open a connection of its own for it");
+        count_refused_token(s);
         return;
     }
     int r = peer_set_user(s->reactor, s->conn, token);
@@ -299,6 +312,7 @@ static void do_auth(struct call *c, const json_t *value)
             v1_reply_no_memory(&c->reply);
         return;
     }
+    s->refused_tokens = 0;
     v1_session_set_token(s, token);
     v1_reply_empty(&c->reply);
 }

@@ -15,6 +15,7 @@
 #define V1_ID_MAX 32         /* bytes of an id's text: every 64-bit integer and every double */
 #define V1_MAX_READINGS 64   /* replays and histories that one session may have running */
 #define V1_MAX_WORKS 1024    /* on their way for one session; over it its WebSocket is not read */
+#define V1_MAX_REFUSED_TOKENS 10 /* in a row; then the connection ends */
 #define V1_BURST_BYTES 65536 /* written in one turn, after which no more history is read until they have been sent */
 
 /* ---- answers (v1_session.c) */

@@ -40,6 +40,7 @@ struct v1_session { /* embedded in the carrier's state, which on_end() of its co
     struct list histories;  /* of them, histories: one at a time gathers its messages (v1_history.c) */
     struct paused *paused;  /* NULL, or why it is not read */
     uint64_t notice_ms;     /* when it is to be told that its token expires: wall clock; 0: never */
+    uint8_t refused_tokens; /* since the last good one: each costs a signature */
     uint32_t work_count;
     uint32_t reading_count; /* of them, replays and histories */
     uint32_t reading_names; /* that the replays read: each is held in memory */

@@ -100,8 +100,9 @@ export declare class Halley {
   /** Topics may be patterns. Each message is delivered once, in order. */
   subscribe<Data = any>(topics: string | string[], onMessage: (message: Message<Data>) => void, options?: SubscribeOptions): Subscription;
 
-  /** Happens once, however often it has to be sent. key: of your own, where a message could be published by several callers. */
-  publish(topic: string, data: unknown, options?: { key?: string }): Promise<Published>;
+  /** Happens once, however often it has to be sent. key: of your own, where a message could be published by several callers. echo: false, and
+   * this connection does not get it live; over a long poll it does. */
+  publish(topic: string, data: unknown, options?: { key?: string; echo?: boolean }): Promise<Published>;
 
   /** The oldest messages that are kept, after a cursor if it is given; 100, or `limit`. */
   history<Data = any>(topic: string, options?: { after?: Cursor; limit?: number }): Promise<History<Data>>;

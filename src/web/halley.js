@@ -177,8 +177,8 @@ export class Halley {
     return { topics, get cursor() { return cursor(); }, close: () => this.#leave(sub) };
   }
 
-  publish(topic, data, { key = random() } = {}) {
-    return this.#call({ publish: topic, data, key });
+  publish(topic, data, { key = random(), echo } = {}) {
+    return this.#call({ publish: topic, data, key, echo });
   }
 
   history(topic, { after, limit } = {}) {
