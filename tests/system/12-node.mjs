@@ -66,7 +66,7 @@ topics "bytes/**" { subscribe = anyone  publish = backend  payload = binary  his
 topics "**" { subscribe = anyone  publish = backend  history = 20000 }
 `);
     this.log = "";
-    this.child = spawn(halleyd, ["--config", config], { stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(halleyd, ["--config", config], { env: { ...process.env, HALLEY_DRAIN_TIME: "0s" }, stdio: ["ignore", "pipe", "pipe"] });
     const file = createWriteStream(join(output, `halleyd-${this.child.pid}.log`));
     this.ended = once(this.child, "close").then(([code, signal]) => code ?? signal);
     const ready = new Promise((done, fail) => {

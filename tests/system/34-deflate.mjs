@@ -54,7 +54,7 @@ class Server {
       `limits { message = 16m  fragments = 70000  publish_rate = 0  publish_bytes = 0  outq = 64m }\n${more}\n` +
       `topics "**" { subscribe = anyone  publish = anyone  history = 10 }\n`);
     this.log = "";
-    this.process = spawn(halleyd, ["--config", config], { stdio: ["ignore", "pipe", "pipe"] });
+    this.process = spawn(halleyd, ["--config", config], { env: { ...process.env, HALLEY_DRAIN_TIME: "0s" }, stdio: ["ignore", "pipe", "pipe"] });
   }
 
   async start() {

@@ -29,7 +29,7 @@ const programs = new Set(); // those that run
 
 /** Start a program and keep what it says. */
 function start(command, args) {
-  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+  const child = spawn(command, args, { env: { ...process.env, HALLEY_DRAIN_TIME: "0s" }, stdio: ["pipe", "pipe", "pipe"] });
   const program = { child, stdout: "", stderr: "", code: null };
   program.ended = new Promise((done) => {
     const end = (code) => { program.code = code; programs.delete(program); done(code); };

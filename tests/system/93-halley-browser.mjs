@@ -46,7 +46,7 @@ origins = { "${origin}" }
 topics "**" { subscribe = anyone  publish = anyone  history = 1000 }
 `);
     this.log = "";
-    this.child = spawn(halleyd, ["--config", config], { stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(halleyd, ["--config", config], { env: { ...process.env, HALLEY_DRAIN_TIME: "0s" }, stdio: ["ignore", "pipe", "pipe"] });
     const file = createWriteStream(join(output, `halleyd-${this.child.pid}.log`));
     this.ended = once(this.child, "close").then(([code, signal]) => code ?? signal);
     for (const stream of [this.child.stdout, this.child.stderr])
