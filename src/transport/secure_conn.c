@@ -20,6 +20,7 @@ struct secure_conn {
     struct conn *conn;
     struct tls_slot *slot;
     struct secure_guest guest;
+    struct address from; /* asked for at the beginning: later it may be gone */
     struct list node;    /* in reactor->tls_shaking or tls_waiting */
     struct buf head;     /* while it waits: what it has sent */
     uint32_t begun_tick;
@@ -186,16 +187,8 @@ static void hand_over(struct secure_conn *s)
 static void tell_failure(struct secure_conn *s, const char *why)
 {
     static struct log_gate gate;
-    struct sockaddr_storage sa = { 0 };
-    socklen_t len = sizeof sa;
     char text[ADDRESS_TEXT];
-    const struct address *behind = peer_behind_proxy(s->conn);
-    struct address from = { .kind = ADDRESS_NONE };
-    if (behind != NULL)
-        from = *behind;
-    else if (getpeername(s->conn->io.fd, (struct sockaddr *)&sa, &len) == 0)
-        from = address_of((const struct sockaddr *)&sa);
-    log_limited(&gate, LOG_LEVEL_INFO, "tls_failed", "address=%s a client's TLS handshake failed: %s", address_text(&from, text), why);
+    log_limited(&gate, LOG_LEVEL_INFO, "tls_failed", "address=%s a client's TLS handshake failed: %s", address_text(&s->from, text), why);
 }
 
 static void on_secure(struct conn *c, const char *error)
@@ -240,12 +233,22 @@ static const struct conn_ops secure_conn_ops = {
     .on_read = on_read, .on_eof = on_eof, .on_secure = on_secure, .on_timer = on_timer, .on_end = on_end
 };
 
+static struct address client_of(const struct conn *c)
+{
+    struct sockaddr_storage sa = { 0 };
+    socklen_t len = sizeof sa;
+    const struct address *behind = peer_behind_proxy(c);
+    if (behind != NULL)
+        return *behind;
+    return getpeername(c->io.fd, (struct sockaddr *)&sa, &len) == 0 ? address_of((const struct sockaddr *)&sa) : (struct address){ .kind = ADDRESS_NONE };
+}
+
 int secure_conn_start(struct reactor *r, struct conn *c, struct tls_slot *slot, const struct secure_guest *guest)
 {
     struct secure_conn *s = malloc(sizeof *s);
     if (s == NULL)
         return -ENOMEM;
-    *s = (struct secure_conn){ .reactor = r, .conn = c, .slot = slot, .guest = *guest };
+    *s = (struct secure_conn){ .reactor = r, .conn = c, .slot = slot, .guest = *guest, .from = client_of(c) };
     list_init(&s->node);
     c->owner = s;
     c->ops = &secure_conn_ops;
