@@ -85,6 +85,7 @@ extern const struct cli_command cmd_disconnect;
 extern const struct cli_command cmd_revoke;
 extern const struct cli_command cmd_reload;
 extern const struct cli_command cmd_drain;
+extern const struct cli_command cmd_upgrade;
 extern const struct cli_command cmd_stats;
 extern const struct cli_command cmd_token;
 

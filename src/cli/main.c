@@ -16,7 +16,7 @@
 
 static const struct cli_command *const commands[] = { &cmd_pub,     &cmd_sub,     &cmd_topics,
                                                    &cmd_history, &cmd_clients, &cmd_presence,
-                                                   &cmd_disconnect, &cmd_revoke, &cmd_reload, &cmd_drain, &cmd_stats,
+                                                   &cmd_disconnect, &cmd_revoke, &cmd_reload, &cmd_drain, &cmd_upgrade, &cmd_stats,
                                                    &cmd_token };
 
 /* The short name is the option's identity; those without a short form on the command line have a letter here all the

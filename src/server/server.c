@@ -160,6 +160,8 @@ static void on_order(struct loop_task *t)
     struct server *s = o->server;
     if (o->what == CONTROL_DRAIN)
         answer_drain(s, o);
+    else if (o->what == CONTROL_UPGRADE)
+        upgrade_ask(&s->upgrade, s, o);
     else
         reload_ask(&s->reload, o);
 }
@@ -307,21 +309,12 @@ void server_hand_over(struct server *s)
     server_leave(s);
 }
 
-static void on_upgraded(struct server *s, bool is_done, const char *text)
-{
-    (void)s;
-    (void)is_done;
-    (void)text; /* it has been logged, and nobody waits for it */
-}
-
 static void on_upgrade(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev;
     (void)events;
     struct server *s = w->data;
-    const char *why = upgrade_begin(&s->upgrade, s, on_upgraded);
-    if (why != NULL)
-        log_error("upgrade_failed", "%s: this process goes on", why);
+    upgrade_ask(&s->upgrade, s, NULL);
 }
 
 static void end_at_once(int signum)

@@ -19,11 +19,13 @@
 #include "core/hub_state.h"
 #include "core/presence.h"
 #include "net/listener.h"
+#include "proto/json_write.h"
 #include "server/link.h"
 #include "server/relay.h"
 #include "server/server_internal.h"
 #include "server/succeed.h"
 #include "server/systemd.h"
+#include "transport/control.h"
 
 #define KILL_GRACE_MS 200 /* publishes wait for it */
 #define DUMP_BYTES 262144 /* then they are written */
@@ -340,6 +342,24 @@ static int hand_over(struct upgrade *u, struct link_reader *reader)
     return fail(u, "the successor ended before it took over; what it logged says why");
 }
 
+/* ---- who asked for it */
+
+static struct control_order *take_order(struct upgrade *u)
+{
+    struct control_order *o = u->order;
+    u->order = NULL;
+    return o;
+}
+
+static void refuse_order(struct control_order *o, const char *why) /* NULL is accepted */
+{
+    if (o == NULL)
+        return;
+    o->is_refused = true;
+    buf_str(&o->answer, why);
+    o->finish(o);
+}
+
 /* ---- it failed: back, as if nothing had been */
 
 static void end_successor(struct upgrade *u)
@@ -362,7 +382,7 @@ static void on_failed(struct loop_task *t)
     pthread_join(u->thread, NULL);
     u->state = UPGRADE_IDLE;
     log_error("upgrade_failed", "%s: this process goes on", u->why);
-    u->on_outcome(u->server, false, u->why);
+    refuse_order(take_order(u), u->why);
 }
 
 static void take_back(struct upgrade *u)
@@ -403,15 +423,18 @@ static void follow(struct upgrade *u, const struct hub_record *record)
 
 static void on_serving(struct upgrade *u)
 {
-    char text[UPGRADE_TEXT_BYTES];
-    struct server *s = u->server;
+    struct control_order *order = take_order(u);
     uint64_t now = clock_mono_ms();
-    snprintf(text, sizeof text, "the successor serves: pid=%ld version=%s took_ms=%" PRIu64 " held_ms=%" PRIu64, (long)u->pid, u->version, now - u->began_ms,
-             now - u->held_ms);
     u->is_serving = true;
-    log_info("upgrade", "%s; this process follows it until its clients have gone", text);
-    u->on_outcome(s, true, text);
-    server_hand_over(s);
+    log_info("upgrade", "the successor serves: pid=%ld version=%s took_ms=%" PRIu64 " held_ms=%" PRIu64 "; this process follows it until its clients have gone",
+             (long)u->pid, u->version, now - u->began_ms, now - u->held_ms);
+    if (order != NULL) {
+        buf_printf(&order->answer, "{\"pid\":%ld,\"version\":", (long)u->pid);
+        json_buf_string(&order->answer, (struct slice){ u->version, strlen(u->version) });
+        buf_printf(&order->answer, ",\"took_ms\":%" PRIu64 ",\"held_ms\":%" PRIu64 "}", now - u->began_ms, now - u->held_ms);
+        order->finish(order);
+    }
+    server_hand_over(u->server);
 }
 
 static void end_following(struct upgrade *u)
@@ -425,7 +448,7 @@ static void on_lost(void *ctx, const char *why)
 {
     struct upgrade *u = ctx;
     if (!u->is_serving)
-        u->on_outcome(u->server, false, "the successor ended right after it had taken over");
+        refuse_order(take_order(u), "the successor ended right after it had taken over");
     log_error("upgrade_failed", "the successor has gone: %s; who is still connected here is sent away", why);
     end_following(u);
 }
@@ -530,7 +553,7 @@ static const char *begin(struct upgrade *u)
     return u->why;
 }
 
-const char *upgrade_begin(struct upgrade *u, struct server *s, void (*on_outcome)(struct server *s, bool is_done, const char *text))
+static const char *begin_checked(struct upgrade *u, struct server *s, struct control_order *order)
 {
     if (u->state == UPGRADE_TRYING)
         return "an upgrade is under way already";
@@ -541,16 +564,27 @@ const char *upgrade_begin(struct upgrade *u, struct server *s, void (*on_outcome
     if (getpid() == 1)
         return "this is process 1, and whatever it runs in, a container perhaps, would end with it: replace that instead";
     relay_free(u->relay); /* of an upgrade that failed; no reactor has it any more */
-    *u = (struct upgrade){ .server = s, .fd = -1, .on_outcome = on_outcome, .began_ms = clock_mono_ms(), .timeout_ms = s->live->config->upgrade_timeout_ms };
+    *u = (struct upgrade){ .server = s, .fd = -1, .began_ms = clock_mono_ms(), .timeout_ms = s->live->config->upgrade_timeout_ms };
     list_init(&u->task.node);
     sem_init(&u->turned, 0, 0);
     u->relay = relay_new(s->engine, s->reactor_list, s->reactor_count);
     if (u->relay == NULL)
         return "memory has run out";
     const char *why = begin(u);
+    if (why != NULL)
+        return why;
+    u->order = order;
+    u->state = UPGRADE_TRYING;
+    return NULL;
+}
+
+void upgrade_ask(struct upgrade *u, struct server *s, struct control_order *order)
+{
+    const char *why = begin_checked(u, s, order);
     if (why == NULL)
-        u->state = UPGRADE_TRYING;
-    return why;
+        return;
+    log_error("upgrade_failed", "%s: this process goes on", why);
+    refuse_order(order, why);
 }
 
 bool upgrade_is_over(const struct upgrade *u)
@@ -570,6 +604,7 @@ void upgrade_done(struct upgrade *u)
         return;
     if (u->state == UPGRADE_TRYING) /* nobody was there any more to hear how it ended */
         pthread_join(u->thread, NULL);
+    refuse_order(take_order(u), "the server has stopped");
     if (u->state != UPGRADE_IDLE) {
         relay_lost(u->relay);
         pump_close(&u->pump);

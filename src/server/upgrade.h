@@ -22,6 +22,7 @@ enum upgrade_state { UPGRADE_STATES(AS_ENUM) };
 
 #define UPGRADE_TEXT_BYTES 512
 
+struct control_order;
 struct relay;
 struct server;
 
@@ -44,12 +45,11 @@ struct upgrade {
     bool is_serving; /* the successor says so */
     bool is_suspended; /* the engine: it has let go of the journal */
     ev_timer end;
-    /* Told of the outcome, once per upgrade_begin(); text is one sentence. */
-    void (*on_outcome)(struct server *s, bool is_done, const char *text);
+    struct control_order *order; /* who waits for the outcome; NULL: nobody */
 };
 
-/* Begin. Returns NULL, or the sentence that says why not: then on_outcome() is not called. */
-const char *upgrade_begin(struct upgrade *u, struct server *s, void (*on_outcome)(struct server *s, bool is_done, const char *text));
+/* Begin. order is answered with the outcome; NULL: the log alone tells it (SIGUSR2). */
+void upgrade_ask(struct upgrade *u, struct server *s, struct control_order *order);
 
 /* A successor has taken over, or is about to: this process ends with its clients. */
 bool upgrade_is_over(const struct upgrade *u);

@@ -576,6 +576,7 @@ static const struct route {
     { "/revoke", HTTP1_POST, FOR_WHOLE_KEYS, backend_revoke },
     { "/reload", HTTP1_POST, FOR_WHOLE_KEYS, backend_reload },
     { "/drain", HTTP1_POST, FOR_WHOLE_KEYS, backend_drain },
+    { "/upgrade", HTTP1_POST, FOR_WHOLE_KEYS, backend_upgrade },
     { "/stats", HTTP1_GET, FOR_WHOLE_KEYS, do_stats },
     { "/metrics", HTTP1_GET, FOR_WHOLE_KEYS, do_metrics },
     { "/healthz", HTTP1_GET, FOR_ALL, do_healthz },

@@ -67,3 +67,9 @@ void backend_drain(struct http_client *h, const struct http1_request *rq)
     (void)rq;
     give_order(h, CONTROL_DRAIN);
 }
+
+void backend_upgrade(struct http_client *h, const struct http1_request *rq)
+{
+    (void)rq;
+    give_order(h, CONTROL_UPGRADE);
+}

@@ -1,0 +1,46 @@
+/* halley upgrade: POST /upgrade of the backend door. */
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "cli/cli.h"
+#include "cli/http_get.h"
+
+static enum cli_exit run_upgrade(const struct cli *cli)
+{
+    HLY_CLEANUP(buf_done) struct buf body = { 0 };
+    struct endpoint_error error;
+    int r = http_post(&cli->server, "/upgrade", &body, &error);
+    if (r != 0) {
+        cli_error("%s", error.text);
+        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
+    }
+    json_t *answer = json_loadb((const char *)body.data, body.len, 0, NULL);
+    if (cli->json)
+        printf("%s", (const char *)body.data);
+    else
+        printf("upgraded to version %s, process %lld; publishes waited for %lld ms\n", json_string_value(json_object_get(answer, "version")),
+               (long long)json_integer_value(json_object_get(answer, "pid")), (long long)json_integer_value(json_object_get(answer, "held_ms")));
+    json_decref(answer);
+    return CLI_DONE;
+}
+
+const struct cli_command cmd_upgrade = {
+    .name = "upgrade",
+    .args = "",
+    .summary = "replace the server by its newly installed program",
+    .help = "Replaces the server by the program and the config that are installed now, without\n"
+            "losing a message or refusing a connection, as SIGUSR2 does. Prints the outcome when\n"
+            "the successor serves; clients move to it in drain_time. If anything is wrong with the\n"
+            "new program or its config nothing changes, and what is wrong is printed.\n"
+            "\n"
+            "Options:\n"
+            "      --json    print the answer as JSON\n"
+            "\n"
+            "Examples:\n"
+            "  halley upgrade\n",
+    .options = "jqv",
+    .min_args = 0,
+    .max_args = 0,
+    .run = run_upgrade,
+};
