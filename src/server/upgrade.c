@@ -442,6 +442,7 @@ static void end_following(struct upgrade *u)
     u->state = UPGRADE_ALONE;
     relay_lost(u->relay);
     server_hand_over(u->server);
+    drain_hasten(&u->server->drain); /* there is nobody to follow, and somebody to come back to, or soon */
 }
 
 static void on_lost(void *ctx, const char *why)
