@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -25,9 +26,9 @@ struct listener {
     ev_io io;
     ev_timer rest;
     struct loop *loop;
-    void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer);
-    void (*on_error)(void *ctx, int error);
+    const struct listener_ops *ops;
     void *ctx;
+    int reserve; /* a descriptor that is given up for the clients who are turned away; -1: somebody else was faster */
 };
 
 static int tcp_socket(const struct sockaddr *sa, int *ret_fd)
@@ -137,10 +138,17 @@ int listener_adopt(int fd)
 
 /* ---- accepting */
 
+static int open_reserve(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void on_rested(struct ev_loop *ev, ev_timer *w, int events)
 {
     (void)events;
     struct listener *ls = w->data;
+    if (ls->reserve < 0)
+        ls->reserve = open_reserve();
     ev_io_start(ev, &ls->io);
 }
 
@@ -151,6 +159,21 @@ static void listener_rest(struct listener *ls)
     ev_timer_start(ls->loop->ev, &ls->rest);
 }
 
+/* A client that was let wait might wait for long: it gets the reserve for as long as it takes to send it away. Returns 0, or -errno: -EAGAIN if nobody
+ * waits, which accept() does not tell while there is no descriptor. */
+static int turn_one_away(struct listener *ls)
+{
+    if (ls->reserve < 0)
+        return -EMFILE;
+    close(ls->reserve);
+    int fd = accept4(ls->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int r = fd < 0 ? -errno : 0;
+    if (fd >= 0)
+        ls->ops->on_no_files(ls->ctx, fd);
+    ls->reserve = open_reserve();
+    return r;
+}
+
 /* Returns whether there may be more. */
 static bool accept_some(struct listener *ls)
 {
@@ -159,13 +182,16 @@ static bool accept_some(struct listener *ls)
         socklen_t len = sizeof peer;
         int fd = accept4(ls->io.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            ls->on_accept(ls->ctx, fd, &peer);
+            ls->ops->on_accept(ls->ctx, fd, &peer);
             continue;
         }
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
+        int error = errno;
+        if (error == EMFILE || error == ENFILE)
+            error = -turn_one_away(ls);
+        if (error == EAGAIN || error == EWOULDBLOCK)
             return false;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            ls->on_error(ls->ctx, errno);
+        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+            ls->ops->on_error(ls->ctx, error);
             listener_rest(ls);
             return false;
         } /* else the connection died before it was accepted (accept(2)): go on with the next */
@@ -186,13 +212,12 @@ void listener_drain(struct listener *ls)
         continue;
 }
 
-struct listener *listener_new(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
-                                void (*on_error)(void *ctx, int error), void *ctx)
+struct listener *listener_new(struct loop *l, int fd, const struct listener_ops *ops, void *ctx)
 {
     struct listener *ls = malloc(sizeof *ls);
     if (ls == NULL)
         return NULL;
-    *ls = (struct listener){ .loop = l, .on_accept = on_accept, .on_error = on_error, .ctx = ctx };
+    *ls = (struct listener){ .loop = l, .ops = ops, .ctx = ctx, .reserve = open_reserve() };
     ev_io_init(&ls->io, on_ready, fd, EV_READ);
     ev_timer_init(&ls->rest, on_rested, REST_S, 0);
     ls->io.data = ls->rest.data = ls;
@@ -204,10 +229,9 @@ void listener_begin(struct listener *ls)
     ev_io_start(ls->loop->ev, &ls->io);
 }
 
-struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
-                                void (*on_error)(void *ctx, int error), void *ctx)
+struct listener *listener_start(struct loop *l, int fd, const struct listener_ops *ops, void *ctx)
 {
-    struct listener *ls = listener_new(l, fd, on_accept, on_error, ctx);
+    struct listener *ls = listener_new(l, fd, ops, ctx);
     if (ls != NULL)
         listener_begin(ls);
     return ls;
@@ -225,5 +249,7 @@ void listener_stop(struct listener *ls)
     ev_io_stop(ls->loop->ev, &ls->io);
     ev_timer_stop(ls->loop->ev, &ls->rest);
     close(ls->io.fd);
+    if (ls->reserve >= 0)
+        close(ls->reserve);
     free(ls);
 }

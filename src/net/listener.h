@@ -29,14 +29,19 @@ int listener_open_unix(const char *path, mode_t mode, uid_t owner, gid_t group, 
  * inherit the same. Returns 0, or -errno: -EINVAL if it is no listener. */
 int listener_adopt(int fd);
 
-/* Accept on the loop: on_accept takes the (non-blocking) descriptor. on_error is told of errors that a person should know (EMFILE, ENOMEM...); accepting
- * then rests for a moment. Takes fd. NULL when out of memory. */
-struct listener *listener_start(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
-                                void (*on_error)(void *ctx, int error), void *ctx);
+struct listener_ops {
+    void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer); /* takes the (non-blocking) descriptor */
+    /* The process may open no more files: fd, which is taken, lives on a descriptor that was held in reserve for this. Answer and close it at once. */
+    void (*on_no_files)(void *ctx, int fd);
+    /* What a person should know (EMFILE, ENOMEM...): clients wait, and accepting rests for a moment. */
+    void (*on_error)(void *ctx, int error);
+};
+
+/* Accept on the loop. Takes fd, and holds one more in reserve. NULL when out of memory. */
+struct listener *listener_start(struct loop *l, int fd, const struct listener_ops *ops, void *ctx);
 int listener_fd(const struct listener *ls); /* its socket, borrowed */
 /* The same in two steps: what can fail, on any thread; and the beginning, on the loop's own. */
-struct listener *listener_new(struct loop *l, int fd, void (*on_accept)(void *ctx, int fd, const struct sockaddr_storage *peer),
-                              void (*on_error)(void *ctx, int error), void *ctx);
+struct listener *listener_new(struct loop *l, int fd, const struct listener_ops *ops, void *ctx);
 void listener_begin(struct listener *ls);
 /* Accept all that wait, before listener_stop(): they were told that they are connected. NULL is accepted. */
 void listener_drain(struct listener *ls);

@@ -246,6 +246,11 @@ size_t ws_reader_memory(const struct ws_reader *r)
     return p != NULL ? sizeof *p + p->message.cap + p->control.cap : 0;
 }
 
+size_t ws_reader_received(const struct ws_reader *r)
+{
+    return r->partial != NULL ? r->partial->message.len : 0;
+}
+
 int ws_reader_next(struct ws_reader *r, uint8_t *data, size_t len, size_t *ret_used, struct ws_event *ret_event)
 {
     if (r->failed != 0)

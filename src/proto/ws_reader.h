@@ -50,6 +50,13 @@ void ws_reader_allow_deflate(struct ws_reader *r, struct ws_inflater *inflater);
  * half at a time, never with what a header announces. */
 size_t ws_reader_memory(const struct ws_reader *r);
 
+/* Payload bytes of the message that is arriving, so far; 0 if none is, or only a control frame. */
+size_t ws_reader_received(const struct ws_reader *r);
+static inline bool ws_reader_is_midway(const struct ws_reader *r) /* has a frame or message begun, and not ended? */
+{
+    return r->partial != NULL;
+}
+
 /* Take input, which is borrowed and is unmasked in place, until one event is complete.
  * *ret_used is set on 1 and 0: on 1, call again with the rest, even if it is empty: that call gives back the memory of
  * what was handed out.

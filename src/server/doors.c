@@ -61,6 +61,19 @@ static void on_accept(void *ctx, int fd, const struct sockaddr_storage *peer)
     free(h);
 }
 
+static void on_no_files(void *ctx, int fd)
+{
+    static struct log_gate gate;
+    struct door *d = ctx;
+    stat_add(&d->reactor->stats.accept_errors, 1);
+    log_limited(&gate, LOG_LEVEL_ERROR, "no_files", "a client was turned away: the process may open no more files; raise LimitNOFILE= in the "
+                                                    "systemd unit (or ulimit -n), or lower limits.connections");
+    if (d->is_backend)
+        backend_door_turn_away(d->reactor, fd, d->tls != NULL);
+    else
+        public_door_turn_away(d->reactor, fd, d->tls != NULL);
+}
+
 static void on_accept_error(void *ctx, int error)
 {
     static struct log_gate gate;
@@ -70,6 +83,8 @@ static void on_accept_error(void *ctx, int error)
                                                          "limits.connections",
                 strerror(error));
 }
+
+static const struct listener_ops listener_ops = { .on_accept = on_accept, .on_no_files = on_no_files, .on_error = on_accept_error };
 
 /* ---- who may connect to a backend's */
 
@@ -114,7 +129,7 @@ static struct door *door_new(struct server *s, const struct server_socket *sock,
         free(d);
         return NULL;
     }
-    d->listener = listener_new(&d->reactor->loop, sock->fd, on_accept, on_accept_error, d);
+    d->listener = listener_new(&d->reactor->loop, sock->fd, &listener_ops, d);
     if (d->listener != NULL)
         return d;
     backend_peers_unref(d->peers);

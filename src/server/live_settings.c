@@ -108,6 +108,7 @@ static void fill(struct live_settings *l, const struct config *c, unsigned react
         .ping_interval_ms = c->ping_interval_ms,
         .idle_timeout_ms = c->idle_timeout_ms,
         .handshake_timeout_ms = c->handshake_timeout_ms,
+        .min_rate = c->min_rate,
         .max_tls_handshakes = (c->max_tls_handshakes + reactors - 1) / reactors,
         .public_http = { .request_line = c->max_request_line, .headers = c->max_headers, .header_count = 100, .body = c->max_message },
         .backend_http = { .request_line = c->max_request_line,

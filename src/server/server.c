@@ -359,6 +359,7 @@ static void on_expire(struct ev_loop *ev, ev_timer *w, int events)
     for (int n = 0; n < EXPIRE_SLICES && hub_expire(s->hub, now); n++)
         continue;
     membership_expire(&s->reactors[0]);
+    vitals_tell_limits(&s->vitals);
 }
 
 static void *reactor_main(void *arg)

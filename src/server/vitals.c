@@ -55,6 +55,23 @@ static void tell_status(struct vitals *v)
     v->delivered = delivered;
 }
 
+void vitals_tell_limits(struct vitals *v)
+{
+    static struct log_gate histories, keys;
+    struct hub_stats hub;
+    hub_get_stats(v->server->hub, &hub);
+    if (hub.evicted != v->evicted)
+        log_limited(&histories, LOG_LEVEL_WARN, "history_full",
+                    "limits.history is reached: %" PRIu64 " messages have left histories before their time; raise it if the machine has memory, or keep "
+                    "fewer messages", hub.evicted);
+    if (hub.keys_evicted != v->keys_evicted)
+        log_limited(&keys, LOG_LEVEL_WARN, "keys_full",
+                    "limits.keys is reached: %" PRIu64 " idempotency keys have been forgotten before their time; raise it, or lower idempotency_window",
+                    hub.keys_evicted);
+    v->evicted = hub.evicted;
+    v->keys_evicted = hub.keys_evicted;
+}
+
 static void on_status(struct ev_loop *ev, ev_timer *w, int events)
 {
     (void)ev;

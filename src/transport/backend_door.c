@@ -132,10 +132,15 @@ static void refuse(struct reactor *r, int fd, const char *text, size_t len)
     close(fd);
 }
 
+void backend_door_turn_away(struct reactor *r, int fd, bool is_tls)
+{
+    static const char full[] = "-ERR max number of clients reached (limits.backends)\r\n";
+    refuse(r, fd, is_tls ? SECURE_CONN_REFUSAL : full, is_tls ? sizeof SECURE_CONN_REFUSAL - 1 : sizeof full - 1);
+}
+
 void backend_door_accept(struct reactor *r, int fd, struct backend_peers *peers, struct tls_slot *tls)
 {
     static const char not_you[] = "-NOPERM your uid is not in allow_uid of this backend socket\r\n";
-    static const char full[] = "-ERR max number of clients reached (limits.backends)\r\n";
     struct ucred peer;
     bool is_full;
     if (!read_peer(fd, peers, &peer) || !uid_is_welcome(&peer, peers)) {
@@ -144,7 +149,7 @@ void backend_door_accept(struct reactor *r, int fd, struct backend_peers *peers,
     }
     struct backend_access *a = backend_access_new(r, peers, peer.uid, &is_full);
     if (is_full) {
-        refuse(r, fd, tls != NULL ? SECURE_CONN_REFUSAL : full, tls != NULL ? sizeof SECURE_CONN_REFUSAL - 1 : sizeof full - 1);
+        backend_door_turn_away(r, fd, tls != NULL);
         return;
     }
     if (a == NULL || (a->conn = conn_new(&r->loop, fd, &first_ops, a)) == NULL) {

@@ -12,6 +12,9 @@ struct tls_slot;
  * reactor's thread. */
 void backend_door_accept(struct reactor *r, int fd, struct backend_peers *peers, struct tls_slot *tls);
 
+/* Answer a connection that there is no room for, and close it. Takes fd. */
+void backend_door_turn_away(struct reactor *r, int fd, bool is_tls);
+
 /* ---- backend_http.c. A client's context is its struct backend_access */
 void backend_http_request(struct http_client *h, const struct http1_request *rq);
 bool backend_http_wants_body(struct http_client *h, const struct http1_request *head);

@@ -40,6 +40,8 @@ struct http_client {
     struct http_ticket *ticket; /* of an answer to come */
     struct buf rest;            /* input that came while a request was being answered, or while the connection is paused */
     struct unread *unread;      /* set: the rest is handled in another turn */
+    size_t body_came;           /* bytes of the body that is arriving, since the timer was set */
+    uint64_t waited;            /* bytes of answers that waited when the timer was set */
     struct paused paused;       /* while the hub is congested */
     enum http_state state;
     bool keep_alive; /* after the current answer */
@@ -47,6 +49,7 @@ struct http_client {
     bool in_process; /* http_process() is on the stack: it goes on by itself */
     bool is_waiting; /* http_wait(): its answer waits for something, and the connection is read on */
     bool is_put_off; /* http_put_off(): the request is still needed */
+    bool in_body;    /* a request's head is here, and its body still to come */
     bool has_eof;    /* the client has finished sending: what it asked is answered, then the connection ends */
 };
 
@@ -279,7 +282,9 @@ void http_upgrade(struct http_client *h)
 
 static void http_refuse(struct http_client *h, unsigned status)
 {
+    static struct log_gate gate;
     stat_add(&h->reactor->stats.http_bad_requests, 1);
+    log_limited(&gate, LOG_LEVEL_INFO, "request_refused", "status=%u %s", status, http1_parser_error(h->parser));
     h->keep_alive = false;
     h->is_head = false;
     http_enter(h, HTTP_ANSWERING);
@@ -291,6 +296,8 @@ static void http_request(struct http_client *h, bool is_cut)
 {
     const struct http1_request *rq = http1_parser_request(h->parser);
     stat_add(&h->reactor->stats.http_requests, 1);
+    h->in_body = false;
+    h->waited = 0;
     h->keep_alive = rq->keep_alive;
     h->is_head = rq->method == HTTP1_HEAD;
     http_enter(h, HTTP_ANSWERING);
@@ -309,6 +316,33 @@ static bool http_wants_body(struct http_client *h)
 {
     const struct http1_request *head = http1_parser_head(h->parser);
     return head == NULL || h->door->wants_body == NULL || h->door->wants_body(h, head);
+}
+
+/* The body of a request is arriving: it has time for as long as it comes at limits.min_rate. */
+static void http_body_came(struct http_client *h, size_t len)
+{
+    if (!h->in_body) {
+        h->in_body = true;
+        h->body_came = 0;
+        conn_set_timer(h->conn, h->reactor->settings->handshake_timeout_ms);
+        return;
+    }
+    h->body_came += len;
+}
+
+/* The time for a request is up. May it take longer? Its body comes, or we do not read; or it is not its turn: the answers before it are still being taken. */
+static bool http_may_take_longer(struct http_client *h)
+{
+    const struct settings *set = h->reactor->settings;
+    uint64_t waited = h->waited;
+    h->waited = conn_waiting(h->conn);
+    if (h->waited > 0 && (waited == 0 || h->waited < waited))
+        return true;
+    if (!h->in_body)
+        return h->conn->paused != 0 && h->waited == 0;
+    bool is_fast = h->body_came >= set->min_rate * set->handshake_timeout_ms / 1000 || h->conn->paused != 0;
+    h->body_came = 0;
+    return is_fast;
 }
 
 static void http_keep_rest(struct http_client *h, const uint8_t *data, size_t len)
@@ -350,6 +384,8 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
         data += used;
         len -= used;
         if (r == 0) {
+            if (http1_parser_head(h->parser) != NULL)
+                http_body_came(h, used);
             if (!http_wants_body(h))
                 http_request(h, true);
             else if (http1_parser_wants_continue(h->parser))
@@ -434,6 +470,14 @@ void http_pause_publisher(struct http_client *h)
     reactor_pause_publisher(h->reactor, &h->paused);
 }
 
+static void tell_timeout(struct http_client *h)
+{
+    static struct log_gate gate;
+    stat_add(&h->reactor->stats.handshake_timeouts, 1);
+    if (http1_parser_is_midway(h->parser)) /* else it was idle */
+        log_limited(&gate, LOG_LEVEL_INFO, "request_timeout", "a client that sent a part of a request was answered 408 after limits.handshake_timeout");
+}
+
 static void on_timer(struct conn *c)
 {
     struct http_client *h = c->owner;
@@ -441,14 +485,21 @@ static void on_timer(struct conn *c)
         http_hurry(h);
         return;
     }
-    stat_add(&h->reactor->stats.handshake_timeouts, 1);
+    if (http_may_take_longer(h)) {
+        conn_set_timer(c, h->reactor->settings->handshake_timeout_ms);
+        return;
+    }
+    if (h->in_body)
+        peer_too_slow(h->reactor);
+    else
+        tell_timeout(h);
     if (!http1_parser_is_midway(h->parser)) {
         conn_close(c);
         return;
     }
     h->keep_alive = h->is_head = false;
     http_enter(h, HTTP_ANSWERING);
-    http_reply_text(h, 408, NULL, "The request did not arrive in time.");
+    http_reply_text(h, 408, NULL, h->in_body ? "The body comes more slowly than limits.min_rate." : "The request did not arrive in time.");
 }
 
 static void on_stop(struct conn *c)

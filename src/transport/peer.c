@@ -365,6 +365,14 @@ void peer_hold(struct conn *c, const uint8_t *data, size_t len)
         conn_fail(c, ENOMEM);
 }
 
+void peer_too_slow(struct reactor *r)
+{
+    static struct log_gate gate;
+    stat_add(&r->stats.too_slow, 1);
+    log_limited(&gate, LOG_LEVEL_INFO, "too_slow", "a client that sent a body or a message more slowly than limits.min_rate (%llu bytes/s) was closed",
+                (unsigned long long)r->settings->min_rate);
+}
+
 /* ---- the end */
 
 void peer_done(struct reactor *r, struct conn *c)

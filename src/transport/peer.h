@@ -38,6 +38,9 @@ int peer_set_user(struct reactor *r, struct conn *c, const struct token *token);
 void peer_answered(struct reactor *r, struct conn *c);
 
 /* The connection has ended. */
+/* A request's body, or a WebSocket message, has come more slowly than limits.min_rate: counted, and told. */
+void peer_too_slow(struct reactor *r);
+
 void peer_done(struct reactor *r, struct conn *c);
 
 /* Who is behind the proxy that the connection came through; NULL: it came by itself. */

@@ -364,16 +364,21 @@ static void turn_away(int fd, struct buf *answer)
     close(fd);
 }
 
+void public_door_turn_away(struct reactor *r, int fd, bool is_tls)
+{
+    struct buf answer = { 0 };
+    write_refusal(&answer, r->loop.wall_ms, is_tls, 503, "The server is full (limits.connections): try again later.\n");
+    turn_away(fd, &answer);
+}
+
 static void refuse_full(struct reactor *r, int fd, bool is_tls)
 {
     static struct log_gate gate;
-    struct buf answer = { 0 };
     log_limited(&gate, LOG_LEVEL_WARN, "connections_full",
                 "a client was refused with %s: limits.connections, or what the limit of open files leaves of it (%llu), is "
                 "reached; raise it if the machine has room",
                 is_tls ? "a TLS alert" : "503", (unsigned long long)r->settings->max_connections);
-    write_refusal(&answer, r->loop.wall_ms, is_tls, 503, "The server is full (limits.connections): try again later.\n");
-    turn_away(fd, &answer);
+    public_door_turn_away(r, fd, is_tls);
 }
 
 static void refuse_address(struct reactor *r, int fd, bool is_tls)

@@ -14,6 +14,9 @@ void public_door_write_address_full(struct buf *out, uint64_t wall_ms, bool is_t
  * speaks TLS; NULL: it does not. On the reactor's thread. */
 void public_door_accept(struct reactor *r, int fd, const struct address *from, bool is_proxied, struct tls_slot *tls);
 
+/* Answer a connection that there is no room for, and close it (503 with Retry-After; over TLS an alert). Takes fd. */
+void public_door_turn_away(struct reactor *r, int fd, bool is_tls);
+
 /* A public connection has ended, whatever it spoke. */
 void public_door_gone(struct reactor *r);
 

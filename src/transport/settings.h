@@ -48,6 +48,7 @@ struct settings {
     uint64_t ping_interval_ms;
     uint64_t idle_timeout_ms;
     uint64_t handshake_timeout_ms;
+    uint64_t min_rate;           /* bytes per second of a body or message that has begun; 0: no limit */
     uint64_t max_tls_handshakes; /* in flight, of one reactor */
     struct http1_limits public_http;
     struct http1_limits backend_http;

@@ -15,7 +15,7 @@
     G(backends, "backend connections now") \
     G(backends_waiting, "of them, those that have to say their key first, and have not") \
     C(accepted, "public connections accepted") \
-    C(accept_errors, "accepts that failed for lack of descriptors or memory") \
+    C(accept_errors, "connections turned away, or left waiting, for lack of descriptors or memory") \
     C(refused_connections, "public connections refused at limits.connections") \
     C(refused_backends, "backend connections refused: at limits.backends, or by uid") \
     G(addresses, "addresses that public connections are counted by now (limits.per_address)") \
@@ -37,6 +37,7 @@
     C(http_requests, "HTTP requests, public and backend") \
     C(http_bad_requests, "HTTP requests that broke the protocol") \
     C(handshake_timeouts, "connections on which no request was completed in limits.handshake_timeout, idle ones that were kept alive among them") \
+    C(too_slow, "requests and WebSockets ended because a body or message came more slowly than limits.min_rate") \
     C(handshakes, "WebSocket opening handshakes answered with 101") \
     C(handshakes_bad, "opening handshakes that broke RFC 6455") \
     C(handshakes_bad_origin, "opening handshakes and requests from an origin that is not allowed") \

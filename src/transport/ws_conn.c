@@ -40,7 +40,7 @@ static void ws_enter(struct ws_conn *ws, enum ws_state next)
     else if (next == WS_OPEN)
         stat_add(&ws->reactor->stats.websockets, 1);
     bool was_open = ws->state == WS_OPEN;
-    ws->state = (uint8_t)next;
+    ws->state = next & 0xf;
     if (was_open && ws->handler->on_closing != NULL)
         ws->handler->on_closing(ws);
 }
@@ -57,7 +57,7 @@ void ws_conn_set_deflate(struct ws_conn *ws, struct ws_agreement *a)
 {
     if (!a->is_agreed)
         return;
-    ws->deflate_bits = a->deflate.server_bits;
+    ws->deflate_bits = (unsigned)a->deflate.server_bits & 0xf;
     ws->context = a->context;
     a->context = NULL;
     bool has_own = ws->context != NULL && ws->context->inflater.keeps_context;
@@ -207,6 +207,8 @@ static void ws_protocol_error(struct ws_conn *ws, enum ws_close_code code)
                       : code == WS_CLOSE_POLICY   ? "the message has more frames than limits.fragments"
                       : code == WS_CLOSE_INTERNAL ? "out of memory"
                                                   : "the frame breaks RFC 6455";
+    static struct log_gate gate;
+    log_limited(&gate, LOG_LEVEL_INFO, "ws_failed", "code=%d a WebSocket was closed: %s", (int)code, why);
     ws_conn_fail(ws, code, why);
 }
 
@@ -241,6 +243,7 @@ static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_
 {
     switch (ev->type) {
     case WS_EVENT_MESSAGE:
+        ws->looked_tick = 0;
         stat_add(&ws->reactor->stats.client_messages, 1);
         if (ws->state == WS_OPEN)
             ws->handler->on_message(ws, ev->is_text, ev->payload, ev->len);
@@ -255,6 +258,28 @@ static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_
         ws_on_close(ws, ev, has_more_input);
         break;
     }
+}
+
+#define RATE_UNIT 16 /* bytes: 24 bits of them are the largest limits.message */
+
+static void ws_look_at_message(struct ws_conn *ws)
+{
+    ws->looked_tick = ws->conn->loop->wheel.tick | 1; /* not 0 */
+    ws->looked_units = (uint32_t)(ws_reader_received(&ws->reader) / RATE_UNIT) & 0xffffff;
+}
+
+/* Has less than limits.min_rate come of the message that is arriving, for as long as limits.handshake_timeout? It holds memory meanwhile. */
+static bool ws_is_too_slow(struct ws_conn *ws)
+{
+    const struct settings *set = ws->reactor->settings;
+    uint64_t passed_ms = (uint64_t)(ws->conn->loop->wheel.tick - ws->looked_tick) * WHEEL_TICK_MS;
+    if (ws->looked_tick == 0 || set->min_rate == 0 || passed_ms < set->handshake_timeout_ms)
+        return false;
+    uint64_t got = ws_reader_received(&ws->reader), before = (uint64_t)ws->looked_units * RATE_UNIT;
+    if (ws->conn->paused == 0 && got < before + set->min_rate * passed_ms / 1000)
+        return true;
+    ws_look_at_message(ws);
+    return false;
 }
 
 static void on_read(struct conn *c, uint8_t *data, size_t len)
@@ -273,8 +298,13 @@ static void on_read(struct conn *c, uint8_t *data, size_t len)
         }
         data += used;
         len -= used;
-        if (r == 0)
+        if (r == 0) {
+            if (!ws_reader_is_midway(&ws->reader))
+                ws->looked_tick = 0;
+            else if (ws->looked_tick == 0)
+                ws_look_at_message(ws);
             return;
+        }
         if (ev.was_deflated) {
             count_inflated(ws);
             inflated += ev.len;
@@ -303,6 +333,11 @@ static void on_timer(struct conn *c)
     if (quiet >= ws_idle_ms(ws)) {
         stat_add(&ws->reactor->stats.closed_idle, 1);
         ws_conn_close(ws, WS_CLOSE_IDLE, "nothing was heard from you, not even a pong");
+        return;
+    }
+    if (ws_is_too_slow(ws)) {
+        peer_too_slow(ws->reactor);
+        ws_conn_close(ws, WS_CLOSE_POLICY, "the message comes more slowly than limits.min_rate");
         return;
     }
     if (ws->deadline_ms != 0 && ws->deadline_ms <= c->loop->wall_ms) {

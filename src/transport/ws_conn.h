@@ -44,8 +44,11 @@ struct ws_conn { /* embedded in the door's state */
     struct unread *unread; /* what is handled in another turn */
     struct ws_context *context; /* of its own, for compression; NULL: it has none */
     uint64_t deadline_ms; /* wall clock; 0: none. Set before ws_conn_open(), or with ws_conn_set_deadline() */
-    uint8_t state; /* enum ws_state in ws_conn.c */
-    uint8_t deflate_bits; /* of the window for our messages; 0: permessage-deflate was not agreed */
+    uint32_t state : 4; /* enum ws_state in ws_conn.c */
+    uint32_t deflate_bits : 4; /* of the window for our messages; 0: permessage-deflate was not agreed */
+    /* limits.min_rate: when the message that is arriving was looked at (wheel tick), and what there was of it, in units of 16 bytes */
+    uint32_t looked_units : 24;
+    uint32_t looked_tick; /* 0: none is arriving */
 };
 
 /* Take a connection over from HTTP: sets its owner and ops. The state is OPENING: what the client sends already waits in the kernel or in HTTP's buffer.

@@ -410,6 +410,22 @@ static void on_error(void *ctx, int error)
     last_error = error;
 }
 
+static unsigned turned_away;
+static int kept = -1; /* one that was not closed at once, as it should be */
+static bool keeps;
+
+static void on_no_files(void *ctx, int fd)
+{
+    HOLDS(ctx == &loop);
+    turned_away++;
+    if (keeps)
+        kept = fd;
+    else
+        close(fd);
+}
+
+static const struct listener_ops ops = { .on_accept = on_accept, .on_no_files = on_no_files, .on_error = on_error };
+
 static void turn(unsigned ms) /* let the loop run for about so long */
 {
     struct timespec pause = { 0, 2000000 };
@@ -425,7 +441,7 @@ START_TEST(a_listener_accepts_until_it_is_stopped)
     ck_assert_int_eq(loop_init(&loop), 0);
     ck_assert_int_eq(open_tcp(0, false, &fd), 0);
     uint16_t port = port_of(fd);
-    struct listener *ls = listener_start(&loop, fd, on_accept, on_error, &loop);
+    struct listener *ls = listener_start(&loop, fd, &ops, &loop);
     for (int i = 0; i < 100; i++)
         clients[i] = connect_tcp(port);
     ev_run(loop.ev, EVRUN_NOWAIT);
@@ -444,18 +460,49 @@ START_TEST(a_listener_accepts_until_it_is_stopped)
 }
 END_TEST
 
-START_TEST(out_of_descriptors_it_says_so_rests_and_goes_on)
+START_TEST(out_of_descriptors_clients_are_turned_away_at_once)
+{
+    int fd = -1, clients[3];
+    struct rlimit few, enough;
+    ck_assert_int_eq(loop_init(&loop), 0);
+    ck_assert_int_eq(open_tcp(0, false, &fd), 0);
+    struct listener *ls = listener_start(&loop, fd, &ops, &loop);
+    for (int i = 0; i < 3; i++)
+        clients[i] = connect_tcp(port_of(fd));
+    getrlimit(RLIMIT_NOFILE, &enough);
+    few = (struct rlimit){ (rlim_t)clients[2] + 1, enough.rlim_max };
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    turn(20);
+    ck_assert_uint_eq(turned_away, 3);
+    ck_assert_uint_eq(accept_count, 0);
+    ck_assert_uint_eq(error_count, 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &enough), 0);
+    int late = connect_tcp(port_of(fd));
+    turn(20);
+    ck_assert_uint_eq(accept_count, 1); /* and it goes on without a rest */
+    listener_stop(ls);
+    for (int i = 0; i < 3; i++)
+        close(clients[i]);
+    close(late);
+    close(accepted[0]);
+    loop_done(&loop);
+}
+END_TEST
+
+START_TEST(out_of_descriptors_and_reserve_it_says_so_rests_and_goes_on)
 {
     int fd = -1;
     struct rlimit few, enough;
     ck_assert_int_eq(loop_init(&loop), 0);
     ck_assert_int_eq(open_tcp(0, false, &fd), 0);
-    struct listener *ls = listener_start(&loop, fd, on_accept, on_error, &loop);
-    int client = connect_tcp(port_of(fd));
+    struct listener *ls = listener_start(&loop, fd, &ops, &loop);
+    keeps = true;
+    int first = connect_tcp(port_of(fd)), client = connect_tcp(port_of(fd));
     getrlimit(RLIMIT_NOFILE, &enough);
     few = (struct rlimit){ (rlim_t)client + 1, enough.rlim_max };
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
     turn(40);
+    ck_assert_uint_eq(turned_away, 1);
     ck_assert_uint_eq(error_count, 1); /* not once per turn */
     ck_assert_int_eq(last_error, EMFILE);
     ck_assert_uint_eq(accept_count, 0);
@@ -464,7 +511,9 @@ START_TEST(out_of_descriptors_it_says_so_rests_and_goes_on)
         turn(10);
     ck_assert_uint_eq(accept_count, 1);
     listener_stop(ls);
+    close(first);
     close(client);
+    close(kept);
     close(accepted[0]);
     loop_done(&loop);
 }
@@ -492,7 +541,8 @@ int main(void)
     tcase_add_test(t, what_is_accepted_sends_at_once_and_keeps_little_in_the_kernel);
     tcase_add_test(t, ipv6_and_ipv4_are_two_listeners);
     tcase_add_test(t, a_listener_accepts_until_it_is_stopped);
-    tcase_add_test(t, out_of_descriptors_it_says_so_rests_and_goes_on);
+    tcase_add_test(t, out_of_descriptors_clients_are_turned_away_at_once);
+    tcase_add_test(t, out_of_descriptors_and_reserve_it_says_so_rests_and_goes_on);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
