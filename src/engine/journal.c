@@ -82,6 +82,11 @@ struct journal {
     size_t count;
 };
 
+static bool is_full(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+}
+
 static void set_failing(struct journal *j, int error, const char *what)
 {
     static struct log_gate gate;
@@ -91,7 +96,7 @@ static void set_failing(struct journal *j, int error, const char *what)
     pthread_mutex_unlock(&j->lock);
     if (error != 0)
         log_limited(&gate, LOG_LEVEL_ERROR, "journal_failed", "%s in '%s' failed: %s; publishes are refused until it works again: %s", what, j->dir.path,
-                    strerror(-error), error == -ENOSPC || error == -EDQUOT ? "make room on the disk" : "check the disk");
+                    strerror(-error), is_full(error) ? "make room on the disk" : "check the disk");
     else if (j->is_failing)
         log_info("journal_works", "writing to '%s' works again", j->dir.path);
     j->is_failing = error != 0;
@@ -367,8 +372,11 @@ static void check_size(struct journal *j)
     uint64_t least = j->config.checkpoint_bytes, state = journal_keeper_state_bytes(&j->keeper);
     if (journal_keeper_take_failure(&j->keeper))
         j->wants_checkpoint = true; /* the logs are still there: it tries again, after a while */
-    if (j->log_bytes > (state > least ? state : least) || j->log_files > FILES_MAX || j->wants_checkpoint)
+    uint64_t most = state > least ? state : least;
+    if (j->log_bytes > most || j->log_files > FILES_MAX || j->wants_checkpoint)
         begin_checkpoint(j);
+    if (j->log_bytes > 2 * most)
+        journal_keeper_wait(&j->keeper); /* publishers wait with it: the disk is not to fill up faster than it is tidied */
 }
 
 /* ---- one batch */
@@ -383,6 +391,7 @@ static void take_batch(struct journal *j)
     }
 }
 
+/* Returns 1 when it was written, 0 when there was nothing to write. */
 static int write_batch(struct journal *j)
 {
     size_t writes = 0;
@@ -418,7 +427,7 @@ static int write_batch(struct journal *j)
     }
     if (r == 0 && reserves)
         j->reserved = j->reserving;
-    return r;
+    return r < 0 ? r : 1;
 }
 
 /* The journal cannot be written: what it was to have is refused, and so are repeats of that; the rest, which leaves no trace, goes on while there are reserved
@@ -453,9 +462,9 @@ static void run_batch(struct journal *j)
     int r = write_batch(j);
     if (r < 0) {
         set_failing(j, r, "writing");
-        refuse_batch(j, r == -ENOSPC || r == -EDQUOT || r == -EFBIG ? -ENOSPC : -EIO);
+        refuse_batch(j, is_full(r) ? -ENOSPC : -EIO);
     } else {
-        if (j->is_failing)
+        if (r > 0 && j->is_failing)
             set_failing(j, 0, "");
         hub_commit(j->hub, j->orders, j->count);
     }

@@ -25,6 +25,7 @@ void journal_keeper_init(struct journal_keeper *k, struct hub *hub, const struct
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&k->work, &monotonic);
+    pthread_cond_init(&k->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
 }
 
@@ -33,6 +34,7 @@ void journal_keeper_done(struct journal_keeper *k)
     if (k->log_fd >= 0)
         close(k->log_fd);
     pthread_cond_destroy(&k->work);
+    pthread_cond_destroy(&k->done);
     pthread_mutex_destroy(&k->lock);
 }
 
@@ -204,6 +206,14 @@ void journal_keeper_begin(struct journal_keeper *k, uint64_t number)
     pthread_mutex_unlock(&k->lock);
 }
 
+void journal_keeper_wait(struct journal_keeper *k)
+{
+    pthread_mutex_lock(&k->lock);
+    while (atomic_load(&k->is_busy))
+        pthread_cond_wait(&k->done, &k->lock);
+    pthread_mutex_unlock(&k->lock);
+}
+
 bool journal_keeper_take_failure(struct journal_keeper *k)
 {
     pthread_mutex_lock(&k->lock);
@@ -256,10 +266,13 @@ void *journal_keeper_main(void *keeper)
         sync_if_due(k);
         if (number != 0 && !stopping)
             run_checkpoint(k, number);
+        pthread_mutex_lock(&k->lock);
         if (number != 0)
             atomic_store(&k->is_busy, false);
-        pthread_mutex_lock(&k->lock);
+        pthread_cond_broadcast(&k->done);
     }
+    atomic_store(&k->is_busy, false); /* whatever was asked for meanwhile */
+    pthread_cond_broadcast(&k->done);
     pthread_mutex_unlock(&k->lock);
     return NULL;
 }

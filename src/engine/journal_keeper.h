@@ -15,6 +15,7 @@ struct journal_keeper {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t work;
+    pthread_cond_t done;
     uint64_t wanted;       /* number of the log before which the next state is; 0: none is wanted */
     uint64_t not_before_ms; /* after a state that failed */
     bool has_failed;
@@ -43,6 +44,8 @@ static inline bool journal_keeper_is_busy(struct journal_keeper *k)
 {
     return atomic_load(&k->is_busy);
 }
+/* Wait until it is not busy any more. */
+void journal_keeper_wait(struct journal_keeper *k);
 /* The last state failed some seconds ago: is it time for another? Says so once. */
 bool journal_keeper_take_failure(struct journal_keeper *k);
 
