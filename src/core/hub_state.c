@@ -27,12 +27,15 @@ struct message_slice {
     struct message *items[SLICE_MESSAGES];
     size_t count;
     size_t bytes;
+    uint64_t until;
+    bool is_over;
 };
 
 static bool collect_message(struct message *m, void *ctx)
 {
     struct message_slice *s = ctx;
-    if (s->count == SLICE_MESSAGES || s->bytes >= SLICE_BYTES)
+    s->is_over = m->seq > s->until;
+    if (s->is_over || s->count == SLICE_MESSAGES || s->bytes >= SLICE_BYTES)
         return false;
     s->items[s->count++] = message_ref(m);
     s->bytes += m->payload_len;
@@ -44,6 +47,9 @@ static bool dump_messages(struct hub *hub, struct hub_dump *d, struct buf *out)
 {
     struct message_slice s = { .count = 0 };
     hub_lock(hub);
+    if (d->at == 0)
+        d->until = hub->head; /* else it would never end while somebody publishes as fast as it walks */
+    s.until = d->until;
     seqlog_walk(&hub->kept, d->at, SLICE_STEPS, collect_message, &s, &d->at);
     hub_unlock(hub);
     for (size_t i = 0; i < s.count; i++) {
@@ -58,7 +64,7 @@ static bool dump_messages(struct hub *hub, struct hub_dump *d, struct buf *out)
                                                               .payload = { message_payload(m), m->payload_len } });
         message_unref(m);
     }
-    return d->at != UINT64_MAX;
+    return d->at != UINT64_MAX && !s.is_over;
 }
 
 struct entry_slice {

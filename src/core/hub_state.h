@@ -25,7 +25,8 @@ struct hub;
 struct hub_dump {
     uint32_t salt;
     unsigned stage;
-    uint64_t at; /* where in the stage: a seq, or a table's cursor */
+    uint64_t at;    /* where in the stage: a seq, or a table's cursor */
+    uint64_t until; /* the head when it began: messages above it are not told */
 };
 
 void hub_dump_begin(struct hub_dump *d, uint32_t salt);
