@@ -520,6 +520,40 @@ START_TEST(the_end_comes_behind_the_bytes)
 }
 END_TEST
 
+/* TCP goes on: nothing but what OpenSSL knows tells of this end. */
+START_TEST(a_goodbye_behind_bytes_is_heard_without_fin)
+{
+    struct conn *c = secured(versions[_i / 2]);
+    seen.pauses = _i % 2 == 1;
+    ck_assert_uint_eq(client_writes(0, 100), 100);
+    SSL_shutdown(client.ssl);
+    turns(4);
+    ck_assert_uint_eq(seen.bytes, 100);
+    ck_assert_uint_eq(seen.eofs, !seen.pauses);
+    if (seen.pauses) {
+        conn_resume(c, CONN_PAUSE_HUB);
+        turns(2);
+    }
+    ck_assert_uint_eq(seen.eofs, 1);
+    turns(2);
+    ck_assert_uint_eq(seen.ends, 1);
+}
+END_TEST
+
+START_TEST(a_request_that_comes_with_the_end_of_the_handshake_is_read)
+{
+    struct conn *c = start(TLS1_3_VERSION);
+    for (int n = 0; n < 20 && SSL_do_handshake(client.ssl) != 1; n++)
+        turns(2); /* the client's side is complete, and its last flight is here */
+    ck_assert_uint_eq(seen.secured, 0);
+    ck_assert_uint_eq(client_writes(0, 500), 500);
+    turns(4);
+    ck_assert_uint_eq(seen.secured, 1);
+    ck_assert_uint_eq(seen.bytes, 500);
+    end(c);
+}
+END_TEST
+
 /* ---- goodbyes */
 
 START_TEST(finishing_ends_with_close_notify_behind_what_waits)
@@ -548,6 +582,8 @@ START_TEST(closing_says_goodbye_unless_something_is_cut_off)
     struct conn *c = secured(TLS1_3_VERSION);
     if (_i == 1)
         write_long(c);
+    else if (_i == 2)
+        conn_write_later(c, "x", 1);
     end(c);
     client_reads(LONG, &how);
     ck_assert_int_eq(how, _i == 0 ? SSL_ERROR_ZERO_RETURN : SSL_ERROR_SSL); /* unexpected eof */
@@ -702,7 +738,9 @@ int main(void)
     tcase_add_loop_test(traffic, what_was_read_ahead_is_not_forgotten_by_a_pause, 0, 2);
     tcase_add_loop_test(traffic, the_end_comes_behind_the_bytes, 0, 4);
     tcase_add_loop_test(traffic, finishing_ends_with_close_notify_behind_what_waits, 0, 2);
-    tcase_add_loop_test(traffic, closing_says_goodbye_unless_something_is_cut_off, 0, 2);
+    tcase_add_loop_test(traffic, closing_says_goodbye_unless_something_is_cut_off, 0, 3);
+    tcase_add_loop_test(traffic, a_goodbye_behind_bytes_is_heard_without_fin, 0, 4);
+    tcase_add_test(traffic, a_request_that_comes_with_the_end_of_the_handshake_is_read);
     tcase_add_test(traffic, a_peer_that_is_gone_ends_the_connection);
     suite_add_tcase(s, traffic);
     tcase_add_checked_fixture(hostile, setup, teardown);
