@@ -116,9 +116,11 @@ static void dump_rule(struct hub *hub, size_t i, uint32_t salt, struct buf *out)
 {
     const struct rule_losses *l = &hub->losses[i];
     bool is_builtin = i == rules_count(hub->rules);
-    uint64_t kept = is_builtin ? 0 : rules_at(hub->rules, i)->history;
+    uint64_t kept = is_builtin ? 0 : rules_at(hub->rules, i)->history, highest = l->highest;
+    for (size_t k = 0; k < hub->old_count; k++) /* after a reload: of topics that have not moved to their new rule's list yet */
+        highest = hub->old_losses[k].highest > highest ? hub->old_losses[k].highest : highest;
     hub_record_encode(out, salt, &(struct hub_record){ .type = HUB_RECORD_RULE,
-                                                       .seq = kept == 0 && l->highest > l->horizon ? l->highest : l->horizon,
+                                                       .seq = kept == 0 && highest > l->horizon ? highest : l->horizon,
                                                        .number = kept,
                                                        .payload = is_builtin ? (struct slice){ NULL, 0 } : rules_topics_at(hub->rules, i) });
 }
