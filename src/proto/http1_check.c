@@ -183,6 +183,17 @@ static int check_host(const struct http1_request *rq, const char **ret_why) /* R
     return 0;
 }
 
+/* ---- Origin */
+
+/* Whether a page is let in is decided by the first: behind it there must be no other. */
+static int check_origin(const struct http1_request *rq, const char **ret_why) /* RFC 6454 7.3 */
+{
+    unsigned origins = 0;
+    for (size_t i = 0; i < rq->header_count; i++)
+        origins += slice_equals_nocase(rq->headers[i].name, "Origin");
+    return origins > 1 ? refuse(400, "The request has more than one Origin header.", ret_why) : 0;
+}
+
 /* ---- Transfer-Encoding and Expect */
 
 static int check_transfer_encoding(const struct http1_request *rq, const char **ret_why) /* RFC 9112 6.1, 6.3 */
@@ -219,6 +230,7 @@ int http1_check_headers(const struct http1_request *rq, const char **ret_why)
 {
     static int (*const rules[])(const struct http1_request *, const char **) = {
         check_host,
+        check_origin,
         check_transfer_encoding,
         check_expect,
     };

@@ -147,6 +147,8 @@ static const struct {
     ROW("two Hosts (RFC 9112 3.2)", GET H H "\r\n", -400),
     ROW("two Hosts of different case", GET H "HOST: b\r\n\r\n", -400),
     ROW("two Hosts with HTTP/1.0", "GET / HTTP/1.0\r\n" H H "\r\n", -400),
+    ROW("two Origins (RFC 6454 7.3)", GET H "Origin: http://a\r\norigin: http://b\r\n\r\n", -400),
+    ROW("one Origin", GET H "Origin: http://a\r\n\r\n", 1),
     ROW("an empty Host (RFC 9110 4.2.1)", GET "Host:\r\n\r\n", -400),
     ROW("a bad Host with HTTP/1.0", "GET / HTTP/1.0\r\nHost: a b\r\n\r\n", -400),
     ROW("an empty Host with HTTP/1.0", "GET / HTTP/1.0\r\nHost:\r\n\r\n", 1),
