@@ -188,6 +188,7 @@ static int start_thread(struct tunnel *t)
 int tls_tunnel_open(const struct endpoint *e, int fd, int *ret_fd, struct endpoint_error *ret_error)
 {
     int ends[2];
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); /* the thread may still be in OpenSSL when the command exits */
     struct tunnel *t = calloc(1, sizeof *t);
     if (t == NULL) {
         fd_closep(&fd);
