@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -24,6 +25,7 @@
 #define BATCH_BYTES (4u << 20) /* of payload; then a batch ends */
 #define CHECKPOINT_BYTES (64u << 20)
 #define RETRY_MS 1000
+#define LOCK_AGAIN_MS 10000
 #define FILES_MAX 16 /* logs since the last state: each start makes one */
 
 struct pending { /* one publish on its way */
@@ -722,13 +724,30 @@ static uint64_t number_after_all(const struct journal *j)
     return next;
 }
 
+/* What the other process has started may take a moment to end. */
+static int lock_again(const struct journal *j)
+{
+    uint64_t until_ms = clock_mono_ms() + LOCK_AGAIN_MS;
+    while (flock(j->dir.lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || clock_mono_ms() >= until_ms)
+            return -errno;
+        usleep(5000);
+    }
+    return 0;
+}
+
 /* The other has published nothing. It may have begun a log, and even have written a state in place of the logs that were there: a new log goes on behind
  * all that. If none can be begun now, the next batch tries again. */
 static int journal_resume(struct engine *e)
 {
     struct journal *j = (struct journal *)e;
-    if (flock(j->dir.lock_fd, LOCK_EX | LOCK_NB) < 0)
-        return -errno;
+    int r = lock_again(j);
+    if (r < 0) {
+        pthread_mutex_lock(&j->lock);
+        j->has_ended = true; /* publishes are refused, rather than wait for nobody */
+        pthread_mutex_unlock(&j->lock);
+        return r;
+    }
     j->next_number = number_after_all(j);
     j->is_stopping = j->keeper.is_stopping = false;
     int error = open_log(j);

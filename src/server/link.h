@@ -16,7 +16,7 @@
  *      | -- PUBLISH -----------------------------> |  what the clients and backends that it still has publish
  *      | <----------------------------- RECEIPT -- |
  *      | <----------------------------- MESSAGE -- |  everything that is published, in order
- *      | <- KICK, REVOKED -----------------------> |
+ *      | <- KICK --------------------------------> |
  *
  * Before GO either side may end it: then the old one goes on as if nothing had been. */
 #ifndef HALLEY_SERVER_LINK_H
@@ -47,7 +47,7 @@ enum link_type {
     LINK_PUBLISH,   /* seq: a number for the receipt; key; the rest is link_from_message()'s */
     LINK_RECEIPT,   /* seq: that number; kind: enum link_result; time: the seq that the message got; number: subscribers, or -errno as a positive number */
     LINK_MESSAGE,   /* the same, with the message's seq */
-    LINK_KICK,      /* topic: pattern, key: name, payload: reason, kind: enum kick_target, number: close code, seq: bit 0: of a revocation */
+    LINK_KICK,      /* kind: enum kick_target, key: whom, topic: pattern, payload: reason, number: close code, time: until when it is revoked, 0: it is not */
 };
 
 enum link_result { LINK_PUBLISHED, LINK_REPEATED, LINK_REFUSED };

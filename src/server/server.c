@@ -435,6 +435,7 @@ void server_free(struct server *s)
 {
     if (s == NULL)
         return;
+    s->link = NULL;
     succeed_end(s->succession);
     doors_free(&s->doors);
     reload_done(&s->reload);

@@ -40,6 +40,7 @@ struct server {
     struct vitals vitals;
     struct succession *succession; /* NULL: there was no predecessor */
     struct upgrade upgrade;
+    struct pump *link; /* to the other process of an upgrade; NULL: there is none */
     ev_signal on_usr2;
     bool leaving;
     bool is_handed_over; /* the listeners' queues are a successor's */

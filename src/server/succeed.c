@@ -15,6 +15,7 @@
 #include "core/hub_state.h"
 #include "core/presence.h"
 #include "server/inherited.h"
+#include "server/kick_link.h"
 #include "server/link.h"
 #include "server/pump.h"
 #include "server/server_internal.h"
@@ -306,8 +307,8 @@ static void publish_for_it(struct succession *x, const struct hub_record *record
 static void on_record(void *ctx, const struct hub_record *record)
 {
     struct succession *x = ctx;
-    if (record->type == LINK_REVOKED)
-        take_revocation(x, record);
+    if (record->type == LINK_KICK)
+        kick_link_take(x->server, record);
     else if (record->type == LINK_PUBLISH)
         publish_for_it(x, record);
 }
@@ -364,6 +365,7 @@ int succeed_take_over(struct succession *x, struct server *s)
     buf_append(&x->pump.in, x->reader.in.data + x->reader.at, x->reader.in.len - x->reader.at); /* what came behind the word */
     pump_open(&x->pump, &s->reactors[0].loop, x->fd);
     x->fd = -1;
+    kick_link_begin(s, &x->pump);
     log_info("upgrade", "succeeding: messages=%" PRIu64 " head=%" PRIu64 " epoch=%s", x->restored, hub_head(s->hub), hub_epoch(s->hub));
     return 0;
 }

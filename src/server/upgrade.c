@@ -20,6 +20,7 @@
 #include "core/presence.h"
 #include "net/listener.h"
 #include "proto/json_write.h"
+#include "server/kick_link.h"
 #include "server/link.h"
 #include "server/relay.h"
 #include "server/server_internal.h"
@@ -232,7 +233,7 @@ static int not_said(struct upgrade *u, int r, const struct hub_record *record, c
     if (r == 1 && record->type == LINK_FAILED)
         return fail(u, "the successor says: %.*s", (int)(record->payload.len < 400 ? record->payload.len : 400), record->payload.ptr);
     if (r == 0 || r == -EPIPE)
-        return fail(u, "the successor ended before it %s; what it logged says why", what);
+        return fail(u, "the successor ended before it had %s; what it logged says why", what);
     if (r == -ETIMEDOUT)
         return fail(u, "the successor has not %s within upgrade_timeout (%" PRIu64 " ms)", what, u->timeout_ms);
     return fail(u, "the successor has not %s: %s", what, r < 0 ? strerror(-r) : "it said something else");
@@ -472,8 +473,8 @@ static void on_record(void *ctx, const struct hub_record *record)
         on_serving(u);
     else if (record->type == LINK_BYE)
         on_bye(u);
-    else if (record->type == LINK_REVOKED && record->key.len > 0)
-        revocations_add(u->server->view.revocations, (enum revocation_kind)record->kind, record->key, record->number, record->time_ms);
+    else if (record->type == LINK_KICK)
+        kick_link_take(u->server, record);
 }
 
 static void before_write(void *ctx)
@@ -508,6 +509,7 @@ static void on_committed(struct loop_task *t)
     s->reactors[0].loop.is_kept = true;
     pump_open(&u->pump, &s->reactors[0].loop, u->fd);
     u->fd = -1;
+    kick_link_begin(s, &u->pump);
     relay_go(u->relay, on_wake, u);
     ev_timer_init(&u->end, on_end_timer, END_INTERVAL_S, END_INTERVAL_S);
     u->end.data = u;

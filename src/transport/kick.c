@@ -170,13 +170,16 @@ static void on_reactor(struct loop_task *t)
 
 void kick_start(struct kick *k, struct reactor *home)
 {
-    const struct server_view *server = home->server;
+    struct server_view *server = home->server;
     k->home = home;
     k->task.run = on_reactor;
     if (k->code == 0)
         k->code = kick_is_whole(k) ? WS_CLOSE_POLICY : WS_CLOSE_FORBIDDEN;
     if (k->reason[0] == '\0')
         snprintf(k->reason, sizeof k->reason, "%s", kick_is_whole(k) ? "the backend has ended this connection" : "the backend has ended this subscription");
+    void (*on_kick)(struct server_view *view, const struct kick *k) = atomic_load(&server->on_kick);
+    if (on_kick != NULL && !k->is_relayed)
+        on_kick(server, k);
     for (k->at = 0; k->at < server->reactor_count; k->at++)
         if (!is_elsewhere(k, k->at) && loop_post(&server->reactors[k->at]->loop, &k->task))
             return;
@@ -213,6 +216,7 @@ const char *kick_revoke(struct kick *k, struct reactor *home, uint64_t until_ms)
         return "out of memory, try again later: nothing was revoked";
     stat_add(&home->stats.revocations, 1);
     k->is_revocation = true;
+    k->until_ms = until_ms;
     k->code = WS_CLOSE_TOKEN;
     if (k->reason[0] == '\0')
         snprintf(k->reason, sizeof k->reason, "the token has been revoked");

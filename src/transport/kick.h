@@ -24,6 +24,8 @@ struct kick {
     uint64_t count;        /* connections that were told */
     uint8_t target;        /* enum kick_target */
     bool is_revocation;    /* only those whose token has been revoked */
+    bool is_relayed;       /* another process told it: it is not told back */
+    uint64_t until_ms;     /* of a revocation */
     bool is_refused;       /* kick_revoke() could not, for reasons of our own */
     struct client_place connection;
     bool is_gone;          /* the connection was of another run */

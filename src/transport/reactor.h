@@ -16,6 +16,7 @@
 struct auth_callback;
 struct control_order;
 struct count_table;
+struct kick;
 struct packer;
 struct presence;
 struct reactor;
@@ -40,6 +41,7 @@ struct server_view { /* what doors may know of the whole server; constant after 
     struct presence *presence;     /* who is on which topic; has a lock of its own */
     pthread_mutex_t presence_lock; /* who comes and goes is told in the order in which it happens: sub_table.change_lock, taken before the hub's */
     struct revocations *revocations; /* tokens that hold no longer; has a lock of its own */
+    void (*_Atomic on_kick)(struct server_view *view, const struct kick *k); /* another process is to hear of it; NULL: there is none. Any thread */
     struct server_control *control; /* NULL: it takes no orders */
 };
 

@@ -1,6 +1,7 @@
 """Many clients on every transport in one thread, and publishers in others: each client knows what it has had and what comes next, comes back when it is cut off,
 and counts what it missed, had twice, or was refused. Messages say which they are: "TOPIC NUMBER", numbered for each topic from 1."""
 
+import collections
 import errno
 import json
 import os
@@ -101,7 +102,7 @@ class Client:
         if not self.is_on:
             self.is_on = True
             self.crowd.on += 1
-            self.crowd.arrivals.append(time.monotonic())
+            self.crowd.arrivals.append((time.monotonic(), self.transport in ("v1", "sse", "ndjson")))
 
     # -- what it has
 
@@ -269,7 +270,7 @@ class Crowd:
         self.by_fd, self.due, self.lock = {}, [], threading.Lock()
         self.on = self.received = self.refused = self.unanswered = self.busy = self.told = self.plain_lost = self.plain_twice = 0
         self.wrong, self.gaps, self.arrivals = [], [], []
-        self.closes = __import__("collections").Counter()
+        self.closes = collections.Counter()
         self.clients = [Client(self, transports[i % len(transports)], topics[i // len(transports) % len(topics)]) for i in range(count)]
         self.failure = None
         self.is_over = False
@@ -339,9 +340,9 @@ class Crowd:
             assert time.monotonic() < end, f"{len(behind)} clients have not all after {patience_s:.0f} s: {c.transport} {c.topic} has {c.last} of {last[c.topic]}"
             time.sleep(0.02)
 
-    def most_arrivals(self, since, seconds=1.0):
-        """The most clients that came in any `seconds` since then."""
-        times, most, first = [t for t in self.arrivals if t >= since], 0, 0
+    def most_arrivals(self, since, seconds=1.0, are_told=True):
+        """The most clients that came in any `seconds` since then: those that are told when to, or those that come at once."""
+        times, most, first = [t for t, told in self.arrivals if t >= since and told == are_told], 0, 0
         for i, t in enumerate(times):
             while times[first] < t - seconds:
                 first += 1
