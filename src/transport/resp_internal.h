@@ -88,13 +88,14 @@ void resp_unsubscribe_all(struct resp_client *c);
 bool resp_may_subscribe(struct resp_call *call, struct slice given, bool is_pattern);
 struct slice resp_real_name(struct slice given, bool is_pattern); /* Redis' `*` means every topic; here that is `**` */
 
-/* ---- resp_streams.c: XADD, XREAD and their family. Reading takes time: client->streams is set while it does */
+/* ---- resp_stream_commands.c: XADD, XREAD and their family */
 void resp_xadd(struct resp_call *call);
 void resp_xread(struct resp_call *call);
 void resp_xrange(struct resp_call *call);
 void resp_xrevrange(struct resp_call *call);
 void resp_xlen(struct resp_call *call);
-/* These are called while client->streams is set. */
+
+/* ---- resp_streams.c: reading takes time, client->streams is set while it does. These are called while it is */
 void resp_streams_flushed(struct resp_client *c); /* replies have been written: is it its turn? */
 void resp_streams_drained(struct resp_client *c); /* from conn_ops.on_drained */
 void resp_streams_timer(struct resp_client *c);   /* from conn_ops.on_timer */

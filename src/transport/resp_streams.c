@@ -1,4 +1,5 @@
-/* XADD, XREAD, XRANGE, XREVRANGE, XLEN: how a backend reads without losing anything, with the stream commands of Redis.
+/* XREAD, XRANGE, XREVRANGE: how a backend reads without losing anything, with the stream commands of Redis. resp_stream_commands.c has understood
+ * what is asked for; this file reads it, and waits for it.
  *
  * A topic is a stream whose entries have one field, `data`, and the cursor as their id. A pattern is a stream, too, the messages of all its topics
  * in one order; its entries have a second field, `topic`. Where messages are missing, the entry in their place has the field `gap`, with the
@@ -8,30 +9,19 @@
  * no other command until then. */
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
-#include "base/slice.h"
 #include "core/cursor.h"
-#include "core/reading.h"
-#include "core/topic_name.h"
 #include "transport/encoders.h"
-#include "transport/resp_internal.h"
+#include "transport/resp_streams_internal.h"
 
-#define MAX_STREAMS 1024                /* of one XREAD */
 #define HELD_INPUT_BYTES 65536          /* of commands behind one that is being worked on; over it the client is not read */
 #define LONGEST_TIMER_MS (3600 * 1000)  /* longer waits take several */
 #define UNREAD_TIMER_MS 1000            /* a client that is not read is looked at this often: has it gone? */
 
-/* QUEUED: replies before it are missing. READING history. SUBSCRIBING to what it waits for; then READING on up to where the subscriptions begin.
- * WAITING for a message or the timeout. ANSWERED: gone in a moment. */
-#define READ_STATES(X) X(QUEUED) X(READING) X(SUBSCRIBING) X(WAITING) X(ANSWERED)
-#define AS_ENUM(name) READ_##name,
 #define AS_NAME(name) [READ_##name] = #name,
-enum read_state { READ_STATES(AS_ENUM) };
 static const char *const read_state_names[] = { READ_STATES(AS_NAME) };
 static const unsigned read_next[] = { /* bit n set: state n may follow */
     [READ_QUEUED] = 1u << READ_READING,
@@ -39,51 +29,6 @@ static const unsigned read_next[] = { /* bit n set: state n may follow */
     [READ_SUBSCRIBING] = 1u << READ_READING | 1u << READ_ANSWERED,
     [READ_WAITING] = 1u << READ_ANSWERED,
     [READ_ANSWERED] = 0,
-};
-
-struct stream { /* one topic or pattern of a command, and what has been found of it */
-    struct streams_read *all;
-    struct slice given;  /* as the client names it */
-    struct slice name;   /* what that means here */
-    bool is_pattern;
-    bool is_from_now;    /* it begins at `$` */
-    bool is_all;         /* it begins before everything: nothing can be missed */
-    bool is_open;        /* it ends at the newest message of when it is read */
-    bool is_cut;         /* there is more than the answer may have */
-    bool has_gap;        /* to be told before the next entry */
-    enum gap_reason gap;
-    struct reading_from from;
-    uint64_t pos;        /* read up to here */
-    struct buf entries;
-    size_t count;        /* of entries */
-    struct buf starts;   /* XREVRANGE: size_t of each entry's offset in entries */
-    struct subscriber sub; /* while it waits */
-    struct engine_subscribe subscribe;
-    struct buf late;     /* entries that were delivered: they come after what was read */
-    bool late_is_cut;    /* a message was delivered and not kept: none after it may be either */
-};
-
-struct streams_read { /* one command being worked on */
-    struct resp_client *client; /* NULL: it has gone, while subscriptions were on their way */
-    struct reactor *reactor;
-    struct resp_slot *slot;
-    enum read_state state;
-    bool is_range;      /* XRANGE, XREVRANGE: one stream, and all of what is asked for */
-    bool is_reverse;
-    bool may_block;
-    bool is_subscribed;
-    bool is_too_big;    /* is_range: the answer is longer than may be */
-    uint64_t wait_until_ms; /* of the loop's clock; 0: for ever */
-    uint64_t max_count; /* entries of a stream: when it has them, it is read no further */
-    uint64_t newest;    /* is_reverse: as many of the last ones are wanted */
-    size_t max_bytes;   /* of the entries of a stream */
-    int result;         /* of subscribing */
-    size_t pending;     /* subscriptions on their way, and one for whoever starts them */
-    struct reading reading; /* of streams[at] */
-    size_t at;
-    size_t count;
-    struct stream streams[];
-    /* behind them: the text of their names */
 };
 
 static void read_on(struct streams_read *j);
@@ -182,7 +127,7 @@ static void add_late(struct stream *s)
 
 /* ---- the answer */
 
-static void free_read(struct streams_read *j)
+void resp_streams_free(struct streams_read *j)
 {
     for (size_t i = 0; i < j->count; i++) {
         buf_done(&j->streams[i].entries);
@@ -202,7 +147,7 @@ static void end(struct streams_read *j)
     if (j->is_subscribed)
         for (size_t i = 0; i < j->count; i++)
             subscriber_done(&j->streams[i].sub);
-    free_read(j);
+    resp_streams_free(j);
 }
 
 static void write_reversed(struct buf *out, const struct stream *s)
@@ -516,83 +461,18 @@ void resp_streams_end(struct resp_client *c)
     end(j);
 }
 
-/* ---- commands: what is asked for */
-
-static bool read_number(struct slice text, int64_t *ret)
+bool resp_streams_are_allowed(const struct resp_client *c, const struct rule_client *who)
 {
-    bool is_negative = text.len > 0 && *text.ptr == '-';
-    uint64_t n = 0;
-    size_t i = is_negative;
-    if (text.len == i || text.len > 19)
-        return false;
-    for (; i < text.len; i++) {
-        if (text.ptr[i] < '0' || text.ptr[i] > '9')
+    const struct streams_read *j = c->streams;
+    for (size_t i = 0; i < j->count; i++)
+        if (!rules_allow(c->reactor->rules, who, RULE_SUBSCRIBE, j->streams[i].name.ptr, j->streams[i].name.len))
             return false;
-        n = n * 10 + (uint64_t)(text.ptr[i] - '0');
-    }
-    if (n > INT64_MAX)
-        return false;
-    *ret = is_negative ? -(int64_t)n : (int64_t)n;
     return true;
 }
 
-/* COUNT's argument. */
-static bool read_count(struct resp_call *call, struct slice text, int64_t *ret)
-{
-    if (read_number(text, ret))
-        return true;
-    resp_error(call, "value is not an integer or out of range");
-    return false;
-}
+/* ---- for resp_stream_commands.c */
 
-/* A cursor, `0` or `0-0`. Says what is wrong. */
-static bool read_cursor(struct resp_call *call, struct slice text, struct cursor *ret)
-{
-    char quoted[96];
-    if (slice_equals(text, "0-0"))
-        text = SLICE_LIT("0");
-    if (cursor_parse(text.ptr, text.len, ret) == 0)
-        return true;
-    log_quote(quoted, sizeof quoted, text.ptr, text.len);
-    resp_error(call, "'%s' is not a cursor: give the id of an entry, as it came, or 0 for all there is", quoted);
-    return false;
-}
-
-/* Where XREAD begins. Its end is the newest message. */
-static bool read_start(struct resp_call *call, struct slice text, struct stream *s)
-{
-    struct hub *hub = call->client->reactor->hub;
-    struct cursor cursor;
-    s->is_open = true;
-    s->is_from_now = slice_equals(text, "$");
-    s->from.last = READING_LAST_NONE;
-    if (s->is_from_now)
-        return true;
-    if (slice_equals(text, ">")) {
-        resp_error(call, "there are no consumer groups here: XREAD takes a cursor, 0 or $, not >");
-        return false;
-    }
-    if (!read_cursor(call, text, &cursor))
-        return false;
-    s->is_all = cursor.epoch[0] == '\0';
-    s->from = reading_from(hub, &cursor, READING_LAST_NONE, hub_head(hub));
-    return true;
-}
-
-static bool set_name(struct resp_call *call, struct slice given, char **text, struct stream *s)
-{
-    s->is_pattern = topic_name_is_pattern(given.ptr, given.len);
-    if (!resp_may_subscribe(call, given, s->is_pattern))
-        return false;
-    memcpy(*text, given.ptr, given.len);
-    s->given = (struct slice){ *text, given.len };
-    s->name = resp_real_name(s->given, s->is_pattern);
-    *text += given.len;
-    return true;
-}
-
-/* With a zeroed stream for each name. NULL: it has been answered. */
-static struct streams_read *new_read(struct resp_call *call, const struct slice *names, size_t count, char **ret_text)
+struct streams_read *resp_streams_new(struct resp_call *call, const struct slice *names, size_t count, char **ret_text)
 {
     struct resp_client *c = call->client;
     size_t bytes = sizeof(struct streams_read) + count * sizeof(struct stream);
@@ -615,13 +495,12 @@ static struct streams_read *new_read(struct resp_call *call, const struct slice 
     return j;
 }
 
-/* Everything has been understood: begin, now or after the replies before it. */
-static void start(struct resp_call *call, struct streams_read *j)
+void resp_streams_start(struct resp_call *call, struct streams_read *j)
 {
     struct resp_client *c = call->client;
     j->slot = resp_slot_of(call);
     if (j->slot == NULL) {
-        free_read(j);
+        resp_streams_free(j);
         return;
     }
     j->slot->is_text = true;
@@ -629,208 +508,4 @@ static void start(struct resp_call *call, struct streams_read *j)
     resp_streams_flushed(c);
     if (c->streams != NULL && j->state != READ_WAITING)
         conn_pause(c->conn, CONN_PAUSE_BUSY); /* a client that has finished sending still gets its answer */
-}
-
-struct read_options {
-    int64_t count;    /* 0 or less: as many as there are */
-    int64_t block_ms;
-    bool has_block;
-    size_t names;     /* argv[names] is the first */
-};
-
-/* Everything before the names. */
-static bool read_options(struct resp_call *call, struct read_options *o)
-{
-    for (size_t i = 1; i < call->argc; i++) {
-        if (slice_equals_nocase(call->argv[i], "STREAMS")) {
-            o->names = i + 1;
-            return true;
-        }
-        if (slice_equals_nocase(call->argv[i], "COUNT") && i + 1 < call->argc) {
-            if (!read_count(call, call->argv[++i], &o->count))
-                return false;
-        } else if (slice_equals_nocase(call->argv[i], "BLOCK") && i + 1 < call->argc) {
-            if (!read_number(call->argv[++i], &o->block_ms) || o->block_ms < 0) {
-                resp_error(call, o->block_ms < 0 ? "timeout is negative" : "timeout is not an integer or out of range");
-                return false;
-            }
-            o->has_block = true;
-        } else {
-            break;
-        }
-    }
-    resp_error(call, "syntax error: XREAD [COUNT n] [BLOCK milliseconds] STREAMS topic [topic ...] cursor [cursor ...]");
-    return false;
-}
-
-void resp_xread(struct resp_call *call)
-{
-    struct reactor *r = call->client->reactor;
-    struct read_options o = { 0 };
-    char *text;
-    if (!read_options(call, &o))
-        return;
-    const struct slice *names = call->argv + o.names;
-    size_t count = (call->argc - o.names) / 2;
-    if (count == 0 || (call->argc - o.names) % 2 != 0) {
-        resp_error(call, "Unbalanced 'xread' list of streams: for each topic a cursor, 0 or $ must be specified");
-        return;
-    }
-    if (count > MAX_STREAMS) {
-        resp_error(call, "XREAD takes at most %d topics: use a pattern", MAX_STREAMS);
-        return;
-    }
-    struct streams_read *j = new_read(call, names, count, &text);
-    if (j == NULL)
-        return;
-    for (size_t i = 0; i < count; i++)
-        if (!set_name(call, names[i], &text, &j->streams[i]) || !read_start(call, names[count + i], &j->streams[i])) {
-            free_read(j);
-            return;
-        }
-    if (o.count > 0)
-        j->max_count = (uint64_t)o.count;
-    j->may_block = o.has_block;
-    j->wait_until_ms = o.block_ms > 0 ? r->loop.now_ms + (uint64_t)o.block_ms : 0;
-    start(call, j);
-}
-
-/* ---- XRANGE, XREVRANGE */
-
-struct range_end {
-    bool is_first; /* `-`, `0`: before everything */
-    bool is_last;  /* `+`: after everything */
-    bool is_exclusive;
-    bool is_ours;  /* a cursor that the hub gave */
-    uint64_t seq;
-};
-
-/* Says what is wrong. */
-static bool read_range_end(struct resp_call *call, struct slice text, uint64_t head, struct range_end *ret)
-{
-    struct cursor cursor;
-    *ret = (struct range_end){ .is_first = slice_equals(text, "-"), .is_last = slice_equals(text, "+") };
-    if (ret->is_first || ret->is_last)
-        return true;
-    if (text.len > 0 && *text.ptr == '(') {
-        ret->is_exclusive = true;
-        text.ptr++;
-        text.len--;
-    }
-    if (!read_cursor(call, text, &cursor))
-        return false;
-    ret->is_first = cursor.epoch[0] == '\0';
-    ret->is_ours = strcmp(cursor.epoch, hub_epoch(call->client->reactor->hub)) == 0 && cursor.seq <= head;
-    ret->seq = cursor.seq;
-    return true;
-}
-
-/* *ret_empty: nothing can be in the range. */
-static bool set_range(struct resp_call *call, struct slice from_text, struct slice to_text, struct stream *s, bool *ret_empty)
-{
-    uint64_t head = hub_head(call->client->reactor->hub);
-    struct range_end from, to;
-    if (!read_range_end(call, from_text, head, &from) || !read_range_end(call, to_text, head, &to))
-        return false;
-    if (!to.is_first && !to.is_last && !to.is_ours) {
-        resp_error(call, "the range ends at a cursor that is not of this run of the server: end it at +");
-        return false;
-    }
-    s->from = (struct reading_from){ .last = READING_LAST_NONE };
-    s->from.until = to.seq - (to.is_exclusive && to.seq > 0);
-    s->is_open = to.is_last;
-    s->is_all = from.is_first;
-    if (from.is_ours)
-        s->from.after = from.seq - (!from.is_exclusive && from.seq > 0);
-    s->from.is_lost = !from.is_first && !from.is_last && !from.is_ours;
-    *ret_empty = from.is_last || to.is_first || (!s->is_open && s->from.after >= s->from.until);
-    return true;
-}
-
-static void range(struct resp_call *call, size_t from, size_t to)
-{
-    int64_t count = 0;
-    bool is_empty, has_count = call->argc > 4;
-    char *text;
-    if (has_count && (call->argc != 6 || !slice_equals_nocase(call->argv[4], "COUNT"))) {
-        resp_error(call, "syntax error: XRANGE topic from to [COUNT n], XREVRANGE topic to from [COUNT n]");
-        return;
-    }
-    if (has_count && !read_count(call, call->argv[5], &count))
-        return;
-    struct streams_read *j = new_read(call, call->argv + 1, 1, &text);
-    if (j == NULL)
-        return;
-    struct stream *s = &j->streams[0];
-    if (!set_name(call, call->argv[1], &text, s) || !set_range(call, call->argv[from], call->argv[to], s, &is_empty)) {
-        free_read(j);
-        return;
-    }
-    if (is_empty || (has_count && count <= 0)) {
-        free_read(j);
-        if (is_empty)
-            resp_write_array(call->out, 0);
-        else
-            resp_write_null_array(call->out, call->client->proto);
-        return;
-    }
-    j->is_range = true;
-    j->is_reverse = from > to;
-    if (!j->is_reverse && has_count)
-        j->max_count = (uint64_t)count;
-    j->newest = has_count ? (uint64_t)count : UINT64_MAX;
-    if (j->is_reverse && has_count && s->is_all)
-        s->from.last = (uint64_t)count; /* nothing before them can be missed */
-    start(call, j);
-}
-
-void resp_xrange(struct resp_call *call)
-{
-    range(call, 2, 3);
-}
-
-void resp_xrevrange(struct resp_call *call)
-{
-    range(call, 3, 2);
-}
-
-/* ---- XADD, XLEN */
-
-void resp_xadd(struct resp_call *call)
-{
-    struct resp_publish_options options;
-    for (size_t i = 2; i < call->argc && !slice_equals(call->argv[i], "*"); i++) {
-        if (slice_equals_nocase(call->argv[i], "MAXLEN") || slice_equals_nocase(call->argv[i], "MINID")) {
-            resp_error(call, "XADD takes no MAXLEN or MINID here: how much is kept says `history` in the topic's rule");
-            return;
-        }
-        if (slice_equals_nocase(call->argv[i], "NOMKSTREAM")) {
-            resp_error(call, "XADD takes no NOMKSTREAM here: a topic need not be made");
-            return;
-        }
-    }
-    if (!slice_equals(call->argv[2], "*")) {
-        resp_error(call, "the server numbers messages: the id of an XADD is *");
-        return;
-    }
-    if (!slice_equals(call->argv[3], "data") || !resp_publish_options(call, 5, &options))
-        resp_error(call, "a message has one field, data: XADD topic * data payload [KEY id] [EXCEPT connection]");
-    else
-        resp_publish_one(call, call->argv[1], call->argv[4], &options, true);
-}
-
-void resp_xlen(struct resp_call *call)
-{
-    struct slice name = call->argv[1];
-    if (resp_may_subscribe(call, name, false))
-        resp_write_int(call->out, (int64_t)hub_topic_history(call->client->reactor->hub, name.ptr, name.len));
-}
-
-bool resp_streams_are_allowed(const struct resp_client *c, const struct rule_client *who)
-{
-    const struct streams_read *j = c->streams;
-    for (size_t i = 0; i < j->count; i++)
-        if (!rules_allow(c->reactor->rules, who, RULE_SUBSCRIBE, j->streams[i].name.ptr, j->streams[i].name.len))
-            return false;
-    return true;
 }
