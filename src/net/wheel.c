@@ -1,20 +1,23 @@
 #include "net/wheel.h"
 
+#define LONGEST_MS ((uint64_t)(INT32_MAX - 1) * WHEEL_TICK_MS)
+
 void wheel_init(struct wheel *w)
 {
     for (int i = 0; i < WHEEL_SLOTS; i++)
         list_init(&w->slots[i]);
     list_init(&w->due);
     w->tick = 0;
+    w->into_tick_ms = 0;
 }
 
 void wheel_start(struct wheel *w, struct wheel_timer *t, uint64_t after_ms)
 {
-    uint64_t ticks = after_ms / WHEEL_TICK_MS + (after_ms % WHEEL_TICK_MS > 0);
-    if (ticks == 0)
-        ticks = 1;
-    if (ticks > INT32_MAX)
-        ticks = INT32_MAX;
+    if (after_ms == 0)
+        after_ms = 1; /* the next tick, not this one */
+    if (after_ms > LONGEST_MS)
+        after_ms = LONGEST_MS;
+    uint64_t ticks = (w->into_tick_ms + after_ms + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
     list_remove(&t->node);
     t->due = w->tick + (uint32_t)ticks;
     list_push(&w->slots[t->due % WHEEL_SLOTS], &t->node);
@@ -40,6 +43,7 @@ void wheel_advance(struct wheel *w, uint64_t now_ms)
 {
     uint32_t tick = (uint32_t)(now_ms / WHEEL_TICK_MS);
     uint32_t ticks = tick - w->tick;
+    w->into_tick_ms = (uint32_t)(now_ms % WHEEL_TICK_MS);
     if (ticks > WHEEL_SLOTS) { /* the process was stopped for longer than a round: every slot once is enough */
         w->tick = tick - WHEEL_SLOTS;
         ticks = WHEEL_SLOTS;

@@ -1,7 +1,7 @@
 /* A coarse timer wheel: a timeout costs 24 bytes in its owner and no heap operation, however many connections have one.
  *
- * Ticks of WHEEL_TICK_MS; a timer fires at its tick or up to one later. Timers that are due are handed out in slices, so that a
- * million of them do not stall a loop turn. Reactor-local. */
+ * Ticks of WHEEL_TICK_MS: a timer fires at the first one by which its time has passed, up to a tick late and never early.
+ * Timers that are due are handed out in slices, so that a million of them do not stall a loop turn. Reactor-local. */
 #ifndef HALLEY_NET_WHEEL_H
 #define HALLEY_NET_WHEEL_H
 
@@ -22,6 +22,7 @@ struct wheel {
     struct list slots[WHEEL_SLOTS];
     struct list due; /* fired, not yet handed out */
     uint32_t tick;   /* now */
+    uint32_t into_tick_ms; /* so much of it has passed */
 };
 
 void wheel_init(struct wheel *w);

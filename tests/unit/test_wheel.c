@@ -63,8 +63,27 @@ START_TEST(a_timer_started_later_counts_from_then)
     wheel_timer_init(&t);
     wheel_advance(&wheel, 123456);
     wheel_start(&wheel, &t, 200);
-    ck_assert(!fires(&t, 123649));
-    ck_assert(fires(&t, 123650));
+    ck_assert(!fires(&t, 123655));
+    ck_assert(!fires(&t, 123699));
+    ck_assert(fires(&t, 123700));
+}
+END_TEST
+
+START_TEST(a_timer_is_never_early_wherever_in_a_tick_it_is_started)
+{
+    for (uint64_t into = 0; into < WHEEL_TICK_MS; into++)
+        for (uint64_t after = 1; after <= 3 * WHEEL_TICK_MS; after++) {
+            struct wheel_timer t;
+            uint64_t now = 1000 * WHEEL_TICK_MS + into, end = now + after;
+            wheel_init(&wheel);
+            wheel_timer_init(&t);
+            wheel_advance(&wheel, now);
+            wheel_start(&wheel, &t, after);
+            while (!fires(&t, now))
+                now++;
+            if (now < end || now >= end + WHEEL_TICK_MS)
+                ck_abort_msg("%" PRIu64 " ms from %" PRIu64 " ms into a tick: %" PRId64 " ms late", after, into, (int64_t)(now - end));
+        }
 }
 END_TEST
 
@@ -210,8 +229,7 @@ START_TEST(any_sequence_is_as_in_a_plain_list_of_times)
         } else {
             uint64_t after = below(10) == 0 ? below(4 * ROUND_MS) : below(5000);
             wheel_start(&wheel, &t[i], after);
-            uint64_t ticks = (after + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
-            due[i] = now / WHEEL_TICK_MS + (ticks > 0 ? ticks : 1);
+            due[i] = (now + (after > 0 ? after : 1) + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
         }
         now += below(100) == 0 ? below(3 * ROUND_MS) : below(30);
         wheel_advance(&wheel, now);
@@ -232,6 +250,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_loop_test(t, a_timer_fires_at_its_tick_and_once, 0, HLY_ARRAY_LEN(cases));
     tcase_add_test(t, a_timer_started_later_counts_from_then);
+    tcase_add_test(t, a_timer_is_never_early_wherever_in_a_tick_it_is_started);
     tcase_add_test(t, forever_is_years_not_at_once);
     tcase_add_test(t, a_stopped_timer_does_not_fire);
     tcase_add_test(t, a_timer_that_is_started_again_moves);
