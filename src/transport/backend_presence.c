@@ -44,7 +44,7 @@ void backend_presence(struct http_client *h, const struct http1_request *rq)
     else if (!backend_may_read(h, topic))
         backend_reply_error(h, 403, "forbidden", "this key may not subscribe to that topic, or nobody may");
     else if (!rules_find(http_reactor(h)->rules, topic.ptr, topic.len)->presence)
-        backend_reply_error(h, 404, "unavailable", "presence is not kept for this topic: its rule says presence = false");
+        backend_reply_error(h, 404, "bad_request", "presence is not kept for this topic: its rule says presence = false");
     else
         write_page(h, topic, from, limit);
 }

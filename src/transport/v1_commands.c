@@ -248,7 +248,7 @@ static void do_presence(struct call *c, const json_t *value)
         return;
     }
     if (!rules_find(r->rules, topic.ptr, topic.len)->presence) {
-        v1_reply_error(&c->reply, "unavailable", "presence is not kept for this topic");
+        bad_request(c, "presence is not kept for this topic");
         return;
     }
     v1_reply_begin(&c->reply, &out);
