@@ -107,19 +107,78 @@ static void print_json(const redisReply *topic, const redisReply *payload)
     json_decref(o);
 }
 
-static void print_message(const struct listening *l, const redisReply *topic, const redisReply *payload)
+/* Where the topic's rule has a stamp, the server hands over an object in the payload's place:
+ * {"topic":…,"cursor":…,"from":…,"time":…,"data":…}, from and time perhaps missing. Returns it, NULL for any other payload. */
+static json_t *stamped(const redisReply *topic, const redisReply *payload)
 {
-    if (l->cli->json) {
-        print_json(topic, payload);
+    static const char *const members[] = { "topic", "cursor", "from", "time", "data" };
+    static const char begin[] = "{\"topic\":";
+    if (payload->len < sizeof begin || memcmp(payload->str, begin, sizeof begin - 1) != 0 || memchr(payload->str, '\n', payload->len) != NULL)
+        return NULL;
+    json_t *o = json_loadb(payload->str, payload->len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
+    const json_t *from = json_object_get(o, "from"), *time = json_object_get(o, "time"), *name = json_object_get(o, "topic");
+    size_t known = 0;
+    for (size_t i = 0; i < HLY_ARRAY_LEN(members); i++)
+        known += json_object_get(o, members[i]) != NULL;
+    if (known == json_object_size(o) && json_is_string(name) && json_string_length(name) == topic->len &&
+        memcmp(json_string_value(name), topic->str, topic->len) == 0 && json_is_string(json_object_get(o, "cursor")) &&
+        (from == NULL || json_is_object(from)) && (time == NULL || json_is_number(time)) && json_object_get(o, "data") != NULL)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
+/* Who sent it, `<alice> `, or nothing if a backend did. Whoever has no name there is told by that of its connection. */
+static void print_sender(const json_t *from)
+{
+    const json_t *name = json_object_get(from, "sub");
+    if (!json_is_string(name))
+        name = json_object_get(from, "connection");
+    if (from == NULL)
         return;
-    }
+    printf("%s<", terminal_style(stdout, TERMINAL_NAME));
+    if (json_is_string(name))
+        terminal_write(stdout, json_string_value(name), json_string_length(name));
+    printf(">%s ", terminal_style(stdout, TERMINAL_PLAIN));
+}
+
+/* A string as the text it is, any other value as it came: the last member of the object. */
+static void print_data(const json_t *data, const redisReply *object)
+{
+    static const char name[] = ",\"data\":"; /* not within a string: there its quotes are escaped */
+    const char *value = memmem(object->str, object->len, name, sizeof name - 1);
+    if (json_is_string(data))
+        terminal_write(stdout, json_string_value(data), json_string_length(data));
+    else if (value != NULL)
+        terminal_write(stdout, value + sizeof name - 1, (size_t)(object->str + object->len - 1 - (value + sizeof name - 1)));
+}
+
+static void print_text(const struct listening *l, const redisReply *topic, const redisReply *payload, const json_t *object)
+{
     if (!l->is_bare) {
         fputs(terminal_style(stdout, TERMINAL_NAME), stdout);
         terminal_write(stdout, topic->str, topic->len);
         printf("%s: ", terminal_style(stdout, TERMINAL_PLAIN));
     }
-    terminal_write(stdout, payload->str, payload->len);
+    if (object != NULL) {
+        print_sender(json_object_get(object, "from"));
+        print_data(json_object_get(object, "data"), payload);
+    } else {
+        terminal_write(stdout, payload->str, payload->len);
+    }
     putchar('\n');
+}
+
+static void print_message(const struct listening *l, const redisReply *topic, const redisReply *payload)
+{
+    json_t *object = stamped(topic, payload);
+    if (!l->cli->json)
+        print_text(l, topic, payload, object);
+    else if (object == NULL)
+        print_json(topic, payload);
+    else
+        printf("%.*s\n", (int)payload->len, payload->str); /* our members, on one line; and each number as it was sent */
+    json_decref(object);
 }
 
 static void on_subscribed(struct listening *l)
@@ -303,11 +362,14 @@ const struct cli_command cmd_sub = {
             "'topic: payload'. A name with a * is a pattern: a level that is * is any one\n"
             "level, a last level ** any number of them (quote both from the shell). A lost\n"
             "connection is made again; what was published in between is not shown.\n"
+            "Where the topic's rule has a stamp, '<who> ' comes before what a client sent.\n"
             "\n"
             "Options:\n"
             "  -n, --count N  end after N messages\n"
             "      --json     print each message as one line of JSON, {\"topic\":…,\"data\":…};\n"
             "                 a payload that is not UTF-8 is \"base64\" instead of \"data\"\n"
+            "                 (on a topic with a stamp the object that the server makes, with\n"
+            "                 \"cursor\", \"from\" and \"time\" besides)\n"
             "  -q, --quiet    print messages and errors only\n"
             "  -v, --verbose  say on standard error when the subscription is in force\n"
             "\n"
