@@ -303,6 +303,8 @@ static void answer_drain(struct server *s, struct control_order *o)
 
 void server_hand_over(struct server *s)
 {
+    if (s->is_handed_over)
+        return; /* reactors look at it by now */
     LIST_EACH (it, &s->doors)
         LIST_ENTRY(it, struct door, node)->path[0] = '\0'; /* it is the successor's */
     s->is_handed_over = true;
