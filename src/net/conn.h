@@ -113,7 +113,7 @@ uint64_t conn_waiting(const struct conn *c);
 void conn_pause(struct conn *c, enum conn_pause why);
 void conn_resume(struct conn *c, enum conn_pause why);
 
-/* Call on_timer() once, about after_ms from now; a new call moves it. 0 stops it. */
+/* Call on_timer() once, when after_ms have passed on the loop's clock, up to a tick late (net/wheel.h); a new call moves it. 0 stops it. */
 void conn_set_timer(struct conn *c, uint64_t after_ms);
 
 /* Milliseconds since the last byte was received, to the wheel's tick. */
