@@ -11,6 +11,7 @@
 #include "auth/addresses.h"
 #include "auth/backend_key.h"
 #include "auth/callback_url.h"
+#include "auth/jwt_key.h"
 #include "core/topic_name.h"
 #include "net/tls_context.h"
 
@@ -254,6 +255,44 @@ static int backends_check(struct config_loader *l)
 
 /* --- who clients are --- */
 
+static int token_keys_add(struct config_loader *l, enum config_id id, struct jwt_keys *keys, struct jwt_report *report)
+{
+    struct jwt_key_file file = { .path = *config_string_of(l->c, id) };
+    if (file.path[0] == '\0')
+        return 0;
+    at_setting(l, id);
+    *report = (struct jwt_report){ 0 };
+    int r = jwt_keys_load(keys, &file, JWT_TO_VERIFY, report);
+    for (size_t i = 0; i < report->warning_count; i++)
+        config_warn(l, "%s: %s", config_items[id].key, report->warnings[i]);
+    return r < 0 ? config_fail(l, "%s: %s", config_items[id].key, report->error) : 0;
+}
+
+/* The keys of tokens are read to say here, with line and setting, what is wrong with them; whoever takes up the config reads them for use. */
+static int token_keys_check(struct config_loader *l)
+{
+    struct jwt_keys *keys = calloc(1, sizeof *keys);
+    struct jwt_report *report = calloc(1, sizeof *report);
+    int r = keys == NULL || report == NULL ? config_fail_memory(l) : token_keys_add(l, CONFIG_ID_jwt_key_file, keys, report);
+    if (r == 0)
+        r = token_keys_add(l, CONFIG_ID_jwks_file, keys, report);
+    if (keys != NULL)
+        jwt_keys_done(keys);
+    free(keys);
+    free(report);
+    return r;
+}
+
+/* A name that no browser sends would let nobody in, without a word (RFC 6265 4.1.1). */
+static int cookie_check(struct config_loader *l)
+{
+    const char *name = l->c->auth_cookie;
+    if (name[strspn(name, "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] == '\0')
+        return 0;
+    at_setting(l, CONFIG_ID_auth_cookie);
+    return config_fail(l, "auth.cookie: '%s' is no cookie's name. Write letters, digits, - and _, as in session_id.", CONFIG_QUOTE(name));
+}
+
 static int callback_check(struct config_loader *l)
 {
     struct callback_url url;
@@ -331,6 +370,8 @@ static void rule_check(struct config_loader *l, size_t i)
                     pattern);
     if (r->join_leave && !r->presence)
         config_warn(l, "topics \"%s\": join_leave has no effect without presence. Set presence = true.", pattern);
+    if (r->presence_grace_ms > 0 && !r->presence)
+        config_warn(l, "topics \"%s\": presence_grace has no effect without presence. Set presence = true.", pattern);
     if (!pattern_without_sub(r->pattern, topics, &len))
         config_warn(l, "topics \"%s\": " SUB " stands for a subject only as a whole level, as in \"user/" SUB "\".",
                     pattern);
@@ -390,6 +431,10 @@ int config_check(struct config_loader *l)
         r = listens_tls_check(l);
     if (r == 0)
         r = backends_check(l);
+    if (r == 0)
+        r = token_keys_check(l);
+    if (r == 0)
+        r = cookie_check(l);
     if (r == 0)
         r = callback_check(l);
     if (r == 0)

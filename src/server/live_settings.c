@@ -38,9 +38,7 @@ static int make_jwt(struct live_settings *l, const struct config *c)
     config.audiences = &audience;
     config.audience_count = audience[0] != '\0';
     int r = jwt_new(&config, &l->jwt, report);
-    for (size_t i = 0; i < report->warning_count; i++)
-        log_warn("auth", "%s", report->warnings[i]);
-    if (r < 0)
+    if (r < 0) /* the config has looked at the files, and said its warnings: they have changed since */
         log_error("auth", "%s", report->error);
     free(report);
     return r;

@@ -519,6 +519,9 @@ static const struct {
     { "a backend on every address, without keys", "\nbackend \"*:6380\" { }", ":2: backend \"*:6380\": without key_file whoever reaches", NULL },
     { "a backend on IPv6, without keys", "backend \"[::]:6380\" { }", ":1: backend \"[::]:6380\": without key_file whoever reaches", NULL },
     { "a backend by name, without keys", "backend halley.example:6380 { }", ":1: backend \"halley.example:6380\": without key_file", NULL },
+    { "a secret of tokens that is not there", "auth {\njwt_key_file = /nonexistent/key }",
+      ":2: auth.jwt_key_file: /nonexistent/key: cannot be opened: No such file or directory.", NULL },
+    { "a cookie that no browser sends", "auth {\ncookie = \"a b\" }", ":2: auth.cookie: 'a b' is no cookie's name. Write letters", NULL },
     { "no key file", "backend b { key_file = \"\" }", ":1: backend.key_file is empty. Name a file, or leave it out.", NULL },
     { "a key file that is not there", "backend 0.0.0.0:6380 {\nkey_file = /nonexistent/key }",
       ":1: backend.key_file: /nonexistent/key: cannot be opened: No such file or directory.", NULL },
@@ -678,6 +681,7 @@ static const struct {
     { "backend b { mode = 0666 }", NAME ":1: backend \"b\": with mode 0666 every user of this machine may publish." },
     { "backend b { mode = 0666 allow_uid = { 0 } }", NULL },
     { "backend b { mode = 0660 }", NULL },
+    { "topics a { presence_grace = 5s }", NAME ":1: topics \"a\": presence_grace has no effect without presence. Set presence = true." },
     { "backend 127.0.0.1:6380 { }", NAME ":1: backend \"127.0.0.1:6380\": without key_file every user of this machine may publish." },
     { "backend localhost:6380 { }", NAME ":1: backend \"localhost:6380\": without key_file every user of this machine" },
     { "backend \"[::1]:6380\" { }", NAME ":1: backend \"[::1]:6380\": without key_file every user of this machine" },
@@ -717,6 +721,8 @@ static void write_keys(const char *text, mode_t mode)
     close(fd);
 }
 
+#define JWK_SET "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"a\",\"k\":\"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY\"}]}"
+
 static const struct {
     const char *name, *config, *keys;
     mode_t mode;
@@ -737,6 +743,14 @@ static const struct {
       NAME ":1: backend.key_file: KEYS has no key, but uid lines, and the peers of a TCP address have no uid. Add a key.", false },
     { "a mistake in it", "\n\nbackend b { key_file = KEYS }", "# mine\n0123\n", 0600,
       NAME ":3: backend.key_file: KEYS:2: The key has 4 characters. It must have 16 to 512; openssl rand -hex 32 makes a good one.", false },
+    { "a secret of tokens", "auth { jwt_key_file = KEYS }", "0123456789abcdef0123456789abcdef\n", 0600, NULL, true },
+    { "one that everyone may read", "auth {\njwt_key_file = KEYS }", "0123456789abcdef0123456789abcdef\n", 0644,
+      NAME ":2: auth.jwt_key_file: KEYS: everyone on this machine may read this secret (mode 0644), and so make tokens. Say chmod 0640 on it.", true },
+    { "one that is too short", "auth {\njwt_key_file = KEYS }", "0123456789abcdef\n", 0600,
+      NAME ":2: auth.jwt_key_file: KEYS: the key is too short for an HMAC secret: it must have at least 32 bytes, as from: openssl rand -base64 48.",
+      false },
+    { "a JWK Set", "auth { jwks_file = KEYS }", JWK_SET, 0600, NULL, true },
+    { "one that is none", "auth { jwks_file = KEYS }", "{\"keys\":7}", 0600, NAME ":1: auth.jwks_file: KEYS: is no JWK Set: its \"keys\" is not an array.", false },
 };
 
 /* The text with the file's path for each KEYS; freed by the caller. */
@@ -767,7 +781,7 @@ START_TEST(a_key_file_is_read_with_the_config)
         ck_assert_uint_eq(c->warning_count, 1);
         ck_assert_str_eq(c->warnings[0], want);
     }
-    if (c != NULL)
+    if (c != NULL && c->backends[0].key_file != NULL)
         ck_assert_ptr_nonnull(c->backends[0].keys);
     config_free(c);
     free(text);
@@ -991,6 +1005,17 @@ START_TEST(flags_go_over_environment_over_file_over_default)
 }
 END_TEST
 
+/* Text that a setting takes: a user, a group, a file. */
+static const char *some_text_for(enum config_id id)
+{
+    if (id == CONFIG_ID_auth_callback)
+        return "unix:/run/app.sock:/who";
+    if (id != CONFIG_ID_jwt_key_file && id != CONFIG_ID_jwks_file)
+        return "root";
+    write_keys(JWK_SET, 0600);
+    return key_path;
+}
+
 START_TEST(every_scalar_can_come_from_the_environment_and_from_a_flag)
 {
     char name[96], variable[192], flag[192], value[64];
@@ -998,13 +1023,14 @@ START_TEST(every_scalar_can_come_from_the_environment_and_from_a_flag)
     if (item->kind != CONFIG_IS_OPTION && item->kind != CONFIG_IS_STRING)
         return;
     config_item_environment((enum config_id)_i, name, sizeof name);
-    snprintf(value, sizeof value, "%s", _i == CONFIG_ID_auth_callback ? "unix:/run/app.sock:/who" : "root"); /* a user, a group, a file */
+    snprintf(value, sizeof value, "%s", some_text_for((enum config_id)_i));
     if (item->kind == CONFIG_IS_OPTION)
         config_value_format(item, item->type < CONFIG_BOOL ? item->max : item->def, value, sizeof value);
     snprintf(variable, sizeof variable, "%s=%s", name, value);
     snprintf(flag, sizeof flag, "%s=%s", item->key, value);
     char *environment[] = { variable, NULL }, *flags[] = { flag, NULL };
     struct config *c = config_load(NULL, environment, &error), *d = config_load_with(NULL, NULL, flags, &error);
+    unlink(key_path);
     ck_assert_msg(c != NULL && d != NULL, "%s: %s", item->key, error.text);
     ck_assert_int_eq(c->sources[_i].from, CONFIG_FROM_ENVIRONMENT);
     ck_assert_int_eq(d->sources[_i].from, CONFIG_FROM_FLAG);
