@@ -576,13 +576,17 @@ static int load_content(struct loading *l, struct slice content)
                     l->file->path);
     bool text = is_text(content);
     struct slice inner = content;
-    if (memmem(content.ptr, content.len, "-----BEGIN ", 11) != NULL)
+    if (!l->file->is_set && memmem(content.ptr, content.len, "-----BEGIN ", 11) != NULL)
         return load_pem(l, content);
     if (begins(inner, "\xef\xbb\xbf")) /* a byte order mark */
         inner = (struct slice){ inner.ptr + 3, inner.len - 3 };
     while (inner.len > 0 && strchr(" \t\r\n", *inner.ptr) != NULL && *inner.ptr != '\0')
         inner = (struct slice){ inner.ptr + 1, inner.len - 1 };
-    if (!text || inner.len == 0 || (*inner.ptr != '{' && *inner.ptr != '['))
+    bool is_json = text && inner.len > 0 && (*inner.ptr == '{' || *inner.ptr == '[');
+    if (!is_json && l->file->is_set)
+        return fail(l, "%s: is no JWK Set, which is a JSON object with an array \"keys\". A secret or a key in PEM belongs into jwt_key_file.",
+                    l->file->path);
+    if (!is_json)
         return load_secret(l, content, text);
     json_error_t why;
     json_t *json = json_loadb(inner.ptr, inner.len, JSON_REJECT_DUPLICATES, &why);

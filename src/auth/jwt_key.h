@@ -45,6 +45,7 @@ struct jwt_key_file { /* all borrowed */
     const char *path;
     const char *kid; /* NULL: for tokens with any kid, and without one. A JWK Set has its own: NULL */
     const char *alg; /* "RS256": for this one alone. NULL: what fits the key */
+    bool is_set;     /* nothing but a JWK Set will do: what was fetched in its place, a page of an error, is not to become a secret */
 };
 
 #define JWT_WARNINGS_MAX 8

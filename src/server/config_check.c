@@ -257,7 +257,7 @@ static int backends_check(struct config_loader *l)
 
 static int token_keys_add(struct config_loader *l, enum config_id id, struct jwt_keys *keys, struct jwt_report *report)
 {
-    struct jwt_key_file file = { .path = *config_string_of(l->c, id) };
+    struct jwt_key_file file = { .path = *config_string_of(l->c, id), .is_set = id == CONFIG_ID_jwks_file };
     if (file.path[0] == '\0')
         return 0;
     at_setting(l, id);

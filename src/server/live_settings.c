@@ -28,7 +28,7 @@ static int make_jwt(struct live_settings *l, const struct config *c)
     if (c->jwt_key_file[0] != '\0')
         files[config.key_count++].path = c->jwt_key_file;
     if (c->jwks_file[0] != '\0')
-        files[config.key_count++].path = c->jwks_file;
+        files[config.key_count++] = (struct jwt_key_file){ .path = c->jwks_file, .is_set = true };
     if (config.key_count == 0)
         return 0;
     if ((report = calloc(1, sizeof *report)) == NULL)

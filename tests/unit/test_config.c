@@ -750,6 +750,12 @@ static const struct {
       NAME ":2: auth.jwt_key_file: KEYS: the key is too short for an HMAC secret: it must have at least 32 bytes, as from: openssl rand -base64 48.",
       false },
     { "a JWK Set", "auth { jwks_file = KEYS }", JWK_SET, 0600, NULL, true },
+    { "a page that was fetched in its place", "auth { jwks_file = KEYS }", "<!DOCTYPE html><title>404 Not Found</title>\n", 0600,
+      NAME ":1: auth.jwks_file: KEYS: is no JWK Set, which is a JSON object with an array \"keys\". A secret or a key in PEM belongs into jwt_key_file.",
+      false },
+    { "a key in PEM in its place", "auth { jwks_file = KEYS }", "-----BEGIN PUBLIC KEY-----\n", 0600,
+      NAME ":1: auth.jwks_file: KEYS: is no JWK Set, which is a JSON object with an array \"keys\". A secret or a key in PEM belongs into jwt_key_file.",
+      false },
     { "one that is none", "auth { jwks_file = KEYS }", "{\"keys\":7}", 0600, NAME ":1: auth.jwks_file: KEYS: is no JWK Set: its \"keys\" is not an array.", false },
 };
 
