@@ -32,7 +32,7 @@ static void give(struct reactor *r, struct backend_peers *peers, bool is_proxied
 static void on_handover(struct loop_task *t)
 {
     struct handover *h = HLY_CONTAINER_OF(t, struct handover, task);
-    if (h->to->loop.is_leaving)
+    if (h->to->loop.stopping) /* it was accepted, so it is heard, unless nobody is left to hear it */
         close(h->fd);
     else
         give(h->to, h->peers, h->is_proxied, h->tls, h->fd, &h->from);

@@ -13,6 +13,7 @@
 #include "transport/unread.h"
 
 #define HTTP_LINGER_MS 2000
+#define HTTP_STOP_GRACE_MS 500    /* for the request of a client that had connected when the server began to stop */
 #define HTTP_EOF_LINGER_MS 5000   /* for a client that has finished sending and still reads */
 #define HTTP_ALLOW "Allow: GET, HEAD, POST, OPTIONS\r\n" /* where no path says more */
 #define HTTP_READ_AHEAD_BYTES 8192 /* of what a client sends while its answer waits; with more than that it has no time to wait */
@@ -50,6 +51,8 @@ struct http_client {
     bool is_waiting; /* http_wait(): its answer waits for something, and the connection is read on */
     bool is_put_off; /* http_put_off(): the request is still needed */
     bool in_body;    /* a request's head is here, and its body still to come */
+    bool has_answered; /* one request at least */
+    bool is_stopped; /* the server stops: the answer to the next request is the last */
     bool has_eof;    /* the client has finished sending: what it asked is answered, then the connection ends */
 };
 
@@ -69,6 +72,7 @@ int http_client_start(struct reactor *r, struct conn *conn, const struct http_do
     if (h == NULL)
         return -ENOMEM;
     *h = (struct http_client){ .conn = conn, .reactor = r, .door = door, .parser = http1_parser_new(limits) };
+    h->is_stopped = atomic_load_explicit(&r->server->draining, memory_order_relaxed);
     if (h->parser == NULL) {
         free(h);
         return -ENOMEM;
@@ -204,6 +208,7 @@ void http_reply(struct http_client *h, unsigned status, const char *content_type
         http_finish(h);
         return;
     }
+    h->has_answered = true;
     http1_parser_next(h->parser);
     http_enter(h, HTTP_READING);
     peer_answered(h->reactor, h->conn);
@@ -298,7 +303,7 @@ static void http_request(struct http_client *h, bool is_cut)
     stat_add(&h->reactor->stats.http_requests, 1);
     h->in_body = false;
     h->waited = 0;
-    h->keep_alive = rq->keep_alive;
+    h->keep_alive = rq->keep_alive && !h->is_stopped;
     h->is_head = rq->method == HTTP1_HEAD;
     http_enter(h, HTTP_ANSWERING);
     conn_set_timer(h->conn, 0);
@@ -397,10 +402,13 @@ static void http_process(struct http_client *h, uint8_t *data, size_t len)
     }
     h->in_process = false;
     if (h->state == HTTP_UPGRADED) {
+        bool is_stopped = h->is_stopped;
         http_client_free(h);
         conn_resume(c, CONN_PAUSE_EOF); /* the new owner is to see it */
         if (len > 0 && !c->closed)
             c->ops->on_read(c, data, len);
+        if (is_stopped)
+            conn_stop(c);
     } else if (!c->closed && h->state != HTTP_FINISHING) {
         http_keep_rest(h, data, len);
         if (h->is_waiting)
@@ -485,6 +493,10 @@ static void on_timer(struct conn *c)
         http_hurry(h);
         return;
     }
+    if (h->is_stopped) {
+        conn_end(c, HTTP_LINGER_MS);
+        return;
+    }
     if (http_may_take_longer(h)) {
         conn_set_timer(c, h->reactor->settings->handshake_timeout_ms);
         return;
@@ -505,8 +517,14 @@ static void on_timer(struct conn *c)
 static void on_stop(struct conn *c)
 {
     struct http_client *h = c->owner;
-    if (h->state != HTTP_ANSWERING) {
+    bool is_idle = h->has_answered && h->rest.len == 0 && !http1_parser_is_midway(h->parser);
+    if (h->state != HTTP_ANSWERING && is_idle) {
         conn_end(c, HTTP_LINGER_MS); /* an answer of this turn may still wait */
+        return;
+    }
+    if (h->state == HTTP_READING) { /* who was accepted is not refused: the request may be on its way */
+        conn_set_timer(c, HTTP_STOP_GRACE_MS);
+        h->is_stopped = true;
         return;
     }
     h->keep_alive = false; /* the answer is the last */

@@ -113,7 +113,13 @@ static void on_end(struct conn *c)
     proxied_conn_free(p);
 }
 
-static const struct conn_ops proxied_conn_ops = { .on_read = on_read, .on_eof = on_eof, .on_timer = on_timer, .on_end = on_end };
+/* It was accepted, so it is heard; who takes it over sees that the server stops. */
+static void on_stop(struct conn *c)
+{
+    (void)c;
+}
+
+static const struct conn_ops proxied_conn_ops = { .on_read = on_read, .on_eof = on_eof, .on_timer = on_timer, .on_stop = on_stop, .on_end = on_end };
 
 int proxied_conn_start(struct reactor *r, struct conn *c, int (*on_ready)(struct reactor *r, struct conn *c, struct tls_slot *tls), struct tls_slot *tls,
                        void (*on_gone)(struct reactor *r, struct conn *c))

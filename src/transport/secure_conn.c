@@ -229,8 +229,15 @@ static void on_end(struct conn *c)
     free(s);
 }
 
+/* It was accepted, so it is heard; who takes it over sees that the server stops. */
+static void on_stop(struct conn *c)
+{
+    (void)c;
+}
+
 static const struct conn_ops secure_conn_ops = {
-    .on_read = on_read, .on_eof = on_eof, .on_secure = on_secure, .on_timer = on_timer, .on_end = on_end
+    .on_read = on_read, .on_eof = on_eof, .on_secure = on_secure, .on_timer = on_timer,
+    .on_stop = on_stop, .on_end = on_end,
 };
 
 static struct address client_of(const struct conn *c)

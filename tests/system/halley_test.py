@@ -535,16 +535,17 @@ class Ws:
         assert f.fin and f.opcode == TEXT, f"no text message but {f}"
         return f.payload.decode()
 
-    def closing(self):
-        """The next frame is a close frame: its (code or None, reason)."""
-        f = self.receive()
+    def closing(self, skip=lambda f: False):
+        """The next frame, but for those to skip, is a close frame: its (code or None, reason)."""
+        while skip(f := self.receive()):
+            pass
         assert f.opcode == CLOSE, f"no close frame but {f}"
         assert len(f.payload) != 1, "a close frame with half a code"
         return (struct.unpack(">H", f.payload[:2])[0] if f.payload else None), f.payload[2:].decode()
 
-    def expect_close(self, code, reason=None):
+    def expect_close(self, code, reason=None, skip=lambda f: False):
         """A close frame, then the end of TCP, without waiting for our own."""
-        got, why = self.closing()
+        got, why = self.closing(skip)
         equal(got, code, f"close code (reason {why!r})")
         if reason is not None:
             matches(reason, why)

@@ -108,6 +108,10 @@ class V1:
             got.append(self.take())
         return got[:-1], got[-1]
 
+    def expect_close(self, code, reason=None):
+        """As the WebSocket's; signs of life may come before it."""
+        return self.ws.expect_close(code, reason, lambda f: f.opcode == PING or (f.opcode == TEXT and kind_of(json.loads(f.payload)) == "cursor"))
+
     def data(self):
         """The next message; it must be the next object."""
         o = self.take()
