@@ -737,7 +737,7 @@ static int lock_again(const struct journal *j)
 }
 
 /* The other has published nothing. It may have begun a log, and even have written a state in place of the logs that were there: a new log goes on behind
- * all that. If none can be begun now, the next batch tries again. */
+ * all that. If none can be begun now, the next batch tries again, and until then no seq is given: behind the clean mark, reserves do not count. */
 static int journal_resume(struct engine *e)
 {
     struct journal *j = (struct journal *)e;
@@ -753,6 +753,7 @@ static int journal_resume(struct engine *e)
     int error = open_log(j);
     if (error < 0) {
         j->log.is_suspect = true;
+        j->reserved = 0;
         set_failing(j, error, "beginning a new log");
     }
     return start_threads(j);

@@ -110,15 +110,19 @@ static void remove_directory(const char *path)
     rmdir(path);
 }
 
-static size_t read_whole(const char *file, uint8_t **ret)
+static size_t read_all_of(int fd, uint8_t **ret)
 {
     struct stat st;
-    int fd = open(file, O_RDONLY);
     HOLDS(fd >= 0 && fstat(fd, &st) == 0);
     *ret = malloc((size_t)st.st_size + 1);
     HOLDS(read(fd, *ret, (size_t)st.st_size) == st.st_size);
     close(fd);
     return (size_t)st.st_size;
+}
+
+static size_t read_whole(const char *file, uint8_t **ret)
+{
+    return read_all_of(open(file, O_RDONLY), ret);
 }
 
 static void write_whole(const char *file, const uint8_t *bytes, size_t len)
@@ -128,14 +132,20 @@ static void write_whole(const char *file, const uint8_t *bytes, size_t len)
     close(fd);
 }
 
+static bool copy_is_torn; /* a file has gone meanwhile: a state was finished, and took the place of older ones */
+
 static void copy_file(const char *file, const char *name)
 {
     char to[512];
     uint8_t *bytes;
     if (strcmp(name, "lock") == 0)
         return;
+    int fd = open(file, O_RDONLY);
+    copy_is_torn |= fd < 0;
+    if (fd < 0)
+        return;
     snprintf(to, sizeof to, "%s/%s", copy, name);
-    size_t len = read_whole(file, &bytes);
+    size_t len = read_all_of(fd, &bytes);
     write_whole(to, bytes, len);
     free(bytes);
 }
@@ -143,9 +153,12 @@ static void copy_file(const char *file, const char *name)
 /* What a process that is killed now leaves behind. */
 static void copy_directory(void)
 {
-    remove_directory(copy);
-    HOLDS(mkdir(copy, 0700) == 0);
-    each_file(dir, copy_file);
+    do {
+        copy_is_torn = false;
+        remove_directory(copy);
+        HOLDS(mkdir(copy, 0700) == 0);
+        each_file(dir, copy_file);
+    } while (copy_is_torn);
 }
 
 static char newest[512]; /* the last log */
@@ -661,6 +674,37 @@ START_TEST(a_full_disk_refuses_publishes_and_heals)
 }
 END_TEST
 
+/* It was let go of as complete, and came back when the disk was full. */
+START_TEST(behind_a_clean_mark_no_seq_is_given)
+{
+    struct server s, again;
+    struct rlimit before, full;
+    ck_assert_int_eq(server_open(&s, dir, rules), 0);
+    publish_some(&s, 20);
+    ck_assert_int_eq(s.engine->suspend(s.engine), 0);
+    getrlimit(RLIMIT_FSIZE, &before);
+    full = before;
+    full.rlim_cur = 10;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &full), 0);
+    ck_assert_int_eq(s.engine->resume(s.engine), 0);
+    struct one o = publish_key(&s, "none/a", "leaves no trace", "");
+    ck_assert_int_eq(o.result, -ENOSPC);
+    ck_assert_int_eq(publish_key(&s, "many/a", "refused", "k").result, -ENOSPC);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+    copy_directory();
+    ck_assert_int_eq(server_open(&again, copy, rules), 0);
+    ck_assert_uint_ge(hub_head(again.hub), hub_head(s.hub));
+    server_close(&again);
+    ck_assert_int_eq(publish_key(&s, "none/a", "goes on", "").result, 0);
+    ck_assert_int_eq(publish_key(&s, "many/a", "now", "k").result, 0);
+    copy_directory();
+    ck_assert_int_eq(server_open(&again, copy, rules), 0);
+    ck_assert_uint_gt(hub_head(again.hub), hub_head(s.hub));
+    server_close(&again);
+    server_close(&s);
+}
+END_TEST
+
 START_TEST(what_a_failed_sync_leaves_behind_is_taken_back)
 {
     struct server s, t;
@@ -833,6 +877,7 @@ int main(void)
     tcase_add_test(c, what_is_wrong_with_the_directory_is_said);
     tcase_add_test(c, the_disk_holds_a_small_multiple_of_what_is_kept);
     tcase_add_test(c, a_full_disk_refuses_publishes_and_heals);
+    tcase_add_test(c, behind_a_clean_mark_no_seq_is_given);
     tcase_add_loop_test(c, what_a_failed_sync_leaves_behind_is_taken_back, 0, 2);
     tcase_add_test(c, a_failed_sync_by_the_clock_has_all_written_anew);
     tcase_add_test(c, a_repeated_key_waits_for_the_first_and_gets_its_answer);
