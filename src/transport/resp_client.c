@@ -25,6 +25,7 @@
 
 static const struct conn_ops resp_conn_ops;
 static void on_drained(struct conn *conn);
+static void resp_answered(struct resp_client *c);
 
 /* ---- slots */
 
@@ -151,6 +152,8 @@ void resp_slot_ready(struct resp_slot *s)
         resp_settle(c);
         if (!c->conn->closed && conn_waiting(c->conn) == 0)
             on_drained(c->conn);
+        if (list_is_empty(&c->slots))
+            resp_answered(c);
     }
 }
 
@@ -273,6 +276,20 @@ static void on_resume(struct paused *p)
     resp_go_on(c);
 }
 
+/* No reply is missing any more. */
+static void resp_answered(struct resp_client *c)
+{
+    if (c->conn->closed)
+        return;
+    if (c->closing)
+        conn_finish(c->conn, RESP_LINGER_MS);
+    if (!c->is_behind)
+        return;
+    c->is_behind = false;
+    conn_resume(c->conn, CONN_PAUSE_BUSY);
+    resp_go_on(c);
+}
+
 void resp_release(struct resp_client *c, struct resp_slot *s)
 {
     c->streams = NULL;
@@ -315,8 +332,20 @@ static void resp_protocol_error(struct resp_client *c)
     static struct log_gate gate;
     log_limited(&gate, LOG_LEVEL_WARN, "backend_protocol", "client=%" PRIu64 " %s: connection closed", c->id,
                 resp_parser_error(&c->parser));
-    buf_printf(&c->out, "-ERR %s\r\n", resp_parser_error(&c->parser));
+    struct resp_slot *s = list_is_empty(&c->slots) ? NULL : resp_slot_take(c); /* behind the replies that are missing */
+    buf_printf(s != NULL ? &s->reply : &c->out, "-ERR %s\r\n", resp_parser_error(&c->parser));
+    if (s != NULL)
+        s->is_text = s->ready = true;
     c->closing = true;
+}
+
+/* As if each command began when the one before it had its reply. */
+static bool has_to_wait(struct resp_client *c, const struct resp_command *command)
+{
+    if (command->argc == 0 || list_is_empty(&c->slots) || resp_command_may_overtake(command->argv[0]))
+        return false;
+    resp_flush_slots(c);
+    return !list_is_empty(&c->slots);
 }
 
 /* Run the commands in data; returns the bytes used. */
@@ -333,6 +362,11 @@ static size_t resp_run(struct resp_client *c, const uint8_t *data, size_t len)
             break;
         if (r < 0) {
             resp_protocol_error(c);
+            break;
+        }
+        if (has_to_wait(c, &command)) {
+            c->is_behind = true;
+            conn_pause(c->conn, CONN_PAUSE_BUSY);
             break;
         }
         at += used;
@@ -367,7 +401,7 @@ static void resp_process(struct resp_client *c, uint8_t *data, size_t len)
     resp_settle(c);
     if (conn_waiting(c->conn) == 0 && !c->conn->closed) /* the kernel took it all: on_drained() will not come */
         conn_resume(c->conn, CONN_PAUSE_REPLIES);
-    if (c->closing)
+    if (c->closing && list_is_empty(&c->slots)) /* else when the last has its reply */
         conn_finish(c->conn, RESP_LINGER_MS);
 }
 

@@ -318,6 +318,15 @@ const struct resp_command_info *resp_command_find(struct slice name)
     return NULL;
 }
 
+/* Publishes are on their way to the journal together, and reading commands wait by themselves. Whatever else follows a publish, SUBSCRIBE above all, sees it
+ * done: with every engine the same. */
+bool resp_command_may_overtake(struct slice name)
+{
+    const struct resp_command_info *i = resp_command_find(name);
+    return i == NULL || i->run == resp_publish || i->run == resp_mpublish || i->run == resp_xadd || i->run == resp_xread || i->run == resp_xrange ||
+           i->run == resp_xrevrange || i->run == run_ping;
+}
+
 static void unknown_command(struct resp_call *call)
 {
     char name[128], args[160] = "", arg[64];

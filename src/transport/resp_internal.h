@@ -26,6 +26,7 @@ struct resp_client {
     bool star;  /* it subscribed to `*`, and is told `*` where its pattern is `**` */
     bool in_commands;    /* resp_process() is on the stack: replies are written when it ends */
     bool has_more;       /* `in` has whole commands, perhaps: they were stopped */
+    bool is_behind;      /* the next command waits until all before it have their replies */
     bool closing;        /* QUIT: nothing more is read */
 };
 
@@ -63,6 +64,7 @@ struct resp_command_info {
 
 /* ---- resp_commands.c */
 const struct resp_command_info *resp_command_find(struct slice name);
+bool resp_command_may_overtake(struct slice name); /* publishes before it that have no answer yet */
 void resp_command_run(struct resp_client *c, const struct resp_command *command);
 extern const struct resp_command_info resp_commands[]; /* ends with a NULL name */
 
