@@ -226,7 +226,7 @@ async function eventsource_reads_a_compressed_stream(server) {
   source.close();
 }
 
-let failed = 0;
+let passed = 0, failed = 0;
 for (const [name, config, tests] of [
   ["without contexts", "", [every_agreement_carries_everything, the_largest_message_comes_back, fetch_reads_a_compressed_stream,
     zlib_reads_a_compressed_stream, eventsource_reads_a_compressed_stream]],
@@ -237,6 +237,7 @@ for (const [name, config, tests] of [
     const began = Date.now();
     try {
       await test(server);
+      passed++;
       console.log(`ok   ${test.name.replaceAll("_", " ")}, ${name} (${((Date.now() - began) / 1000).toFixed(2)} s)`);
     } catch (error) {
       failed++;
@@ -245,5 +246,5 @@ for (const [name, config, tests] of [
   }
   await server.stop();
 }
-console.log(failed === 0 ? "all passed" : `${failed} failed`);
+console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
