@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/journal_keeper.h"
 #include "engine/journal_load.h"
+#include "engine/journal_roll.h"
 #include "net/loop.h"
 
 #define BATCH_BYTES (4u << 20) /* of payload; then a batch ends */
@@ -49,6 +50,7 @@ struct journal {
     struct hub *hub;
     struct journal_config config;
     struct journal_dir dir;
+    struct journal_roll roll;
     struct answers *answers;
     unsigned reactor_count;
     bool has_writer;
@@ -64,6 +66,7 @@ struct journal {
     uint64_t answered;      /* ... and that were answered */
     bool holds_publishers;
     bool is_stopping;
+    unsigned due;           /* enum roll_event: ends that somebody listens for now */
     bool has_ended; /* nobody writes any more */
     struct journal_stats stats;
 
@@ -78,6 +81,7 @@ struct journal {
     uint64_t log_bytes;     /* of all logs since the state; the keeper sets it back */
     uint64_t log_files;
     bool wants_checkpoint;
+    uint64_t crashed_ms;    /* the log to come is the first after a crash at that time; 0: it is not */
     uint64_t retry_ms;      /* a log could not be begun: not before that */
     bool is_failing;
     struct hub_order *orders[HUB_ORDER_MAX];
@@ -145,12 +149,24 @@ static void journal_publish(struct engine *e, struct engine_publish *p)
     pthread_mutex_unlock(&j->lock);
 }
 
+/* Who listens now is told what a crash has swallowed. */
+static void make_due(struct journal *j, unsigned kinds)
+{
+    pthread_mutex_lock(&j->lock);
+    j->due |= kinds;
+    pthread_cond_signal(&j->work);
+    pthread_mutex_unlock(&j->lock);
+}
+
 /* The subscription is in force at once: whatever has a seq above its point becomes visible after it, under the hub's lock, and goes to its inbox;
  * whatever is not visible yet has no seq that anybody knows. */
 static void journal_subscribe(struct engine *e, struct engine_subscribe *s)
 {
-    (void)e;
+    struct journal *j = (struct journal *)e;
+    unsigned heard = s->name.ptr[0] != '$' ? 0 : journal_roll_heard_by(s->name, s->is_pattern);
     s->result = subscribe(s->subscriber, s->name, s->is_pattern, &s->seq);
+    if (heard != 0 && s->result >= 0)
+        make_due(j, heard);
     s->done(s);
 }
 
@@ -225,13 +241,24 @@ static void answer_batch(struct journal *j)
 
 static bool needs_disk(const struct hub_order *o)
 {
-    return o->result == 0 && !o->receipt.repeated && (o->is_kept || o->is_lost || o->key.len > 0);
+    return o->result == 0 && !o->receipt.repeated &&
+           (o->is_kept || o->is_lost || o->key.len > 0 || journal_roll_is_event(message_topic(o->message)));
+}
+
+static void put_event(struct journal *j, struct message *m)
+{
+    struct slice payload = { message_payload(m), m->payload_len };
+    hub_record_encode(&j->out, j->log.name.salt,
+                      &(struct hub_record){ .type = JOURNAL_EVENT, .time_ms = m->time_ms, .topic = message_topic(m), .payload = payload });
+    journal_roll_note(&j->roll, message_topic(m), payload, m->time_ms, 0);
 }
 
 static void put_order(struct journal *j, const struct hub_order *o)
 {
     struct message *m = o->message;
     struct hub_record r = { .seq = m->seq, .time_ms = m->time_ms, .number = o->receipt.subscribers, .topic = message_topic(m) };
+    if (journal_roll_is_event(r.topic))
+        put_event(j, m);
     if (o->is_kept) {
         r.type = HUB_RECORD_MESSAGE;
         r.kind = m->payload_kind;
@@ -332,6 +359,8 @@ static int open_log(struct journal *j)
                                             .payload = SLICE_LIT(JOURNAL_FORM) });
     put_reserve(j);
     put_rules(j);
+    if (j->crashed_ms != 0)
+        hub_record_encode(&j->out, f.name.salt, &(struct hub_record){ .type = JOURNAL_CRASHED, .number = j->crashed_ms });
     r = append(j);
     if (r == 0)
         r = sync_log(j);
@@ -346,6 +375,7 @@ static int open_log(struct journal *j)
     journal_file_close(&old);
     journal_keeper_watch(&j->keeper, &j->log);
     j->reserved = j->reserving;
+    j->crashed_ms = 0;
     j->next_number++;
     j->log_files++;
     return 0;
@@ -489,14 +519,47 @@ static int write_clean_mark(struct journal *j)
     return r;
 }
 
+static void on_end_published(struct engine_publish *p)
+{
+    free(p);
+}
+
+static void publish_end(const char *topic, struct slice payload, void *ctx)
+{
+    struct journal *j = ctx;
+    struct message *m = message_new(topic, strlen(topic), payload.ptr, (uint32_t)payload.len);
+    struct engine_publish *p = m == NULL ? NULL : malloc(sizeof *p);
+    if (p == NULL) {
+        message_unref(m);
+        return;
+    }
+    m->payload_kind = RULE_JSON;
+    *p = (struct engine_publish){ .message = m, .done = on_end_published };
+    j->engine.publish(&j->engine, p);
+}
+
+/* A slice of what a crash has swallowed, with the lock, which is let go of meanwhile. */
+static void publish_ends(struct journal *j)
+{
+    unsigned kinds = j->due;
+    j->due = 0;
+    pthread_mutex_unlock(&j->lock);
+    bool more = journal_roll_take(&j->roll, kinds, publish_end, j);
+    pthread_mutex_lock(&j->lock);
+    if (more)
+        j->due |= kinds;
+}
+
 static void *writer_main(void *arg)
 {
     struct journal *j = arg;
     pthread_mutex_lock(&j->lock);
     for (;;) {
-        while (list_is_empty(&j->queue) && !j->is_stopping)
+        while (list_is_empty(&j->queue) && !j->is_stopping && j->due == 0)
             pthread_cond_wait(&j->work, &j->lock);
-        if (list_is_empty(&j->queue))
+        if (j->due != 0 && !j->is_stopping)
+            publish_ends(j);
+        else if (list_is_empty(&j->queue))
             break;
         take_batch(j);
         j->stats.batches++;
@@ -537,6 +600,7 @@ static void journal_free(struct engine *e)
     engine_journal_stop(e);
     journal_file_close(&j->log);
     journal_keeper_done(&j->keeper);
+    journal_roll_done(&j->roll);
     journal_dir_close(&j->dir);
     rules_unref(j->rules);
     buf_done(&j->out);
@@ -608,7 +672,8 @@ static struct journal *journal_make(struct hub *hub, const struct journal_config
     pthread_cond_init(&j->work, &monotonic);
     pthread_cond_init(&j->settled, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    journal_keeper_init(&j->keeper, hub, &j->dir, config->sync == JOURNAL_INTERVAL ? config->interval_ms : 0);
+    journal_roll_init(&j->roll);
+    journal_keeper_init(&j->keeper, hub, &j->roll, &j->dir, config->sync == JOURNAL_INTERVAL ? config->interval_ms : 0);
     return j;
 }
 
@@ -623,12 +688,13 @@ int engine_journal_new(struct hub *hub, const struct journal_config *config, str
     }
     int r = journal_dir_open(&j->dir, config->path, error, error_size);
     if (r == 0)
-        r = journal_load(&j->dir, hub, &found, error, error_size);
+        r = journal_load(&j->dir, hub, &j->roll, &found, error, error_size);
     if (r == 0) {
         j->next_number = found.next_number;
         j->log_bytes = found.log_bytes;
         j->log_files = found.log_files;
         j->wants_checkpoint = found.broken > 0;
+        j->crashed_ms = found.was_clean || found.is_fresh ? 0 : found.ended_ms;
         journal_keeper_set_state_bytes(&j->keeper, found.state_bytes);
         r = open_log(j);
         if (r < 0)
@@ -653,6 +719,19 @@ static int start_threads(struct journal *j)
     return r;
 }
 
+/* Where a rule keeps the events, whoever comes later finds them; else they wait until somebody listens. */
+static unsigned kept_ends(struct journal *j)
+{
+    static const char *const ends[] = { "$halley/disconnect", "$halley/vacated" };
+    unsigned kinds = 0;
+    struct rules *rules = hub_rules(j->hub);
+    for (size_t i = 0; i < HLY_ARRAY_LEN(ends); i++)
+        if (rules_find(rules, ends[i], strlen(ends[i]))->history > 0)
+            kinds |= journal_roll_heard_by((struct slice){ ends[i], strlen(ends[i]) }, false);
+    rules_unref(rules);
+    return kinds;
+}
+
 int engine_journal_start(struct engine *e, struct loop *const *loops, unsigned count)
 {
     struct journal *j = (struct journal *)e;
@@ -666,6 +745,7 @@ int engine_journal_start(struct engine *e, struct loop *const *loops, unsigned c
         list_init(&j->answers[i].ready);
         pthread_mutex_init(&j->answers[i].lock, NULL);
     }
+    make_due(j, kept_ends(j));
     return start_threads(j);
 }
 

@@ -12,15 +12,16 @@
 #include "core/hub.h"
 #include "core/hub_state.h"
 #include "engine/journal_load.h"
+#include "engine/journal_roll.h"
 
 #define WRITE_BYTES (1u << 20)
 #define SYNC_BYTES (8u << 20) /* of a state: the disk is not given a flood at the end */
 #define RETRY_MS 10000
 
-void journal_keeper_init(struct journal_keeper *k, struct hub *hub, const struct journal_dir *dir, uint64_t interval_ms)
+void journal_keeper_init(struct journal_keeper *k, struct hub *hub, struct journal_roll *roll, const struct journal_dir *dir, uint64_t interval_ms)
 {
     pthread_condattr_t monotonic;
-    *k = (struct journal_keeper){ .hub = hub, .dir = dir, .interval_ms = interval_ms, .log_fd = -1 };
+    *k = (struct journal_keeper){ .hub = hub, .roll = roll, .dir = dir, .interval_ms = interval_ms, .log_fd = -1 };
     pthread_mutex_init(&k->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -137,6 +138,12 @@ static int write_records(struct writing *w, uint64_t number)
         sync_if_due(k);
         if (is_stopping(k))
             r = -ECANCELED;
+    }
+    uint64_t at = 0;
+    for (bool more = true; more && r == 0;) {
+        more = journal_roll_dump(k->roll, &at, JOURNAL_EVENT, salt, &w->out);
+        if (w->out.len >= WRITE_BYTES || w->out.failed)
+            r = flush(w);
     }
     hub_record_encode(&w->out, salt, &(struct hub_record){ .type = JOURNAL_END });
     return r < 0 ? r : flush(w);

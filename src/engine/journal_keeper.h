@@ -8,8 +8,11 @@
 #include "engine/journal.h"
 #include "engine/journal_file.h"
 
+struct journal_roll;
+
 struct journal_keeper {
     struct hub *hub;
+    struct journal_roll *roll;
     const struct journal_dir *dir;
     uint64_t interval_ms; /* 0: it does not sync by the clock */
     pthread_t thread;
@@ -29,7 +32,7 @@ struct journal_keeper {
     uint64_t next_sync_ms;
 };
 
-void journal_keeper_init(struct journal_keeper *k, struct hub *hub, const struct journal_dir *dir, uint64_t interval_ms);
+void journal_keeper_init(struct journal_keeper *k, struct hub *hub, struct journal_roll *roll, const struct journal_dir *dir, uint64_t interval_ms);
 void journal_keeper_done(struct journal_keeper *k);
 void *journal_keeper_main(void *keeper);
 void journal_keeper_stop(struct journal_keeper *k); /* waits for its thread; a state that is being written is given up */

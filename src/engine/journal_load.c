@@ -14,10 +14,12 @@
 #include "core/hub.h"
 #include "core/hub_state.h"
 #include "engine/journal.h"
+#include "engine/journal_roll.h"
 
 struct load {
     const struct journal_dir *dir;
     struct hub *hub;
+    struct journal_roll *roll;
     struct hub_restore *restore;
     struct journal_found *found;
     struct journal_name *names;
@@ -100,6 +102,8 @@ static void take_message(struct load *l, const struct mapped *f, const struct hu
 static void take_record(struct load *l, const struct mapped *f, const struct hub_record *r)
 {
     l->last_is_clean = r->type == JOURNAL_CLEAN;
+    if (l->found->ended_ms < r->time_ms)
+        l->found->ended_ms = r->time_ms;
     switch (r->type) {
     case JOURNAL_BEGIN:
         take_begin(l, r);
@@ -109,6 +113,12 @@ static void take_record(struct load *l, const struct mapped *f, const struct hub
         return;
     case JOURNAL_LOST:
         l->lost_up_to = r->seq > l->lost_up_to ? r->seq : l->lost_up_to;
+        return;
+    case JOURNAL_EVENT:
+        journal_roll_note(l->roll, r->topic, r->payload, r->time_ms, r->number);
+        return;
+    case JOURNAL_CRASHED:
+        journal_roll_end_all(l->roll, r->number);
         return;
     case JOURNAL_CLEAN:
     case JOURNAL_END:
@@ -324,6 +334,8 @@ static void finish(struct load *l)
         found->has_new_epoch = true;
     memcpy(epoch, found->has_new_epoch ? hub_epoch(l->hub) : l->epoch, sizeof epoch);
     if (!found->was_clean && !found->is_fresh)
+        journal_roll_end_all(l->roll, found->ended_ms);
+    if (!found->was_clean && !found->is_fresh)
         hub_restore_lose_unkept(l->restore, head); /* what kept nothing was published without a trace */
     if (l->hole_is_open || l->state_is_broken || l->begin_is_lost || (!found->is_fresh && !l->rules_are_known))
         l->lost_up_to = head;
@@ -332,10 +344,10 @@ static void finish(struct load *l)
     hub_restore_end(l->restore, epoch, head);
 }
 
-int journal_load(const struct journal_dir *d, struct hub *hub, struct journal_found *ret, char *error, size_t error_size)
+int journal_load(const struct journal_dir *d, struct hub *hub, struct journal_roll *roll, struct journal_found *ret, char *error, size_t error_size)
 {
     *ret = (struct journal_found){ 0 };
-    struct load l = { .dir = d, .hub = hub, .found = ret, .restore = hub_restore_begin(hub) };
+    struct load l = { .dir = d, .hub = hub, .roll = roll, .found = ret, .restore = hub_restore_begin(hub) };
     int r = l.restore == NULL ? -ENOMEM : journal_dir_list(d, &l.names, &l.count);
     if (r == 0)
         r = load_files(&l);

@@ -6,6 +6,7 @@
 #include "engine/journal_file.h"
 
 struct hub;
+struct journal_roll;
 
 enum journal_record { /* the journal's own, beside the hub's */
     JOURNAL_BEGIN = HUB_RECORD_OWN, /* the first of each file. number: the file's, kind: enum journal_sync, topic: epoch, payload: JOURNAL_FORM; of a log, seq: the
@@ -13,6 +14,8 @@ enum journal_record { /* the journal's own, beside the hub's */
     JOURNAL_RESERVE, /* seqs up to this one may have been seen by clients */
     JOURNAL_CLEAN,   /* the server ended in peace: nothing comes after it */
     JOURNAL_LOST,    /* something may be missing of any topic, up to seq */
+    JOURNAL_EVENT,   /* topic, payload: told to backends (journal_roll.h); number: when a crash ended what it tells of, or 0 */
+    JOURNAL_CRASHED, /* what the events before it tell of has ended, number: when */
     JOURNAL_END,     /* of a state: seq is the number of records before it */
 };
 
@@ -30,10 +33,11 @@ struct journal_found {
     bool is_fresh;        /* there was no journal */
     bool was_clean;
     bool has_new_epoch;
+    uint64_t ended_ms;    /* when something was written last, wall clock */
 };
 
 /* Restore the hub: its epoch and head, too; its own epoch is taken for a new one. Torn ends are cut off, files that are not needed removed; all that is left is
- * on the disk. Returns 0, or -errno and a sentence in error. */
-int journal_load(const struct journal_dir *d, struct hub *hub, struct journal_found *ret, char *error, size_t error_size);
+ * on the disk. The roll (empty) gets those who were there; after a crash they have ended. Returns 0, or -errno and a sentence in error. */
+int journal_load(const struct journal_dir *d, struct hub *hub, struct journal_roll *roll, struct journal_found *ret, char *error, size_t error_size);
 
 #endif

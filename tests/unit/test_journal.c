@@ -11,10 +11,12 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "core/hub.h"
 #include "engine/engine.h"
 #include "engine/journal_load.h"
+#include "engine/journal_roll.h"
 #include "net/loop.h"
 #include "support.h"
 
@@ -150,15 +152,29 @@ static void copy_file(const char *file, const char *name)
     free(bytes);
 }
 
-/* What a process that is killed now leaves behind. */
+static uint64_t names_sum;
+
+static void add_name(const char *file, const char *name)
+{
+    (void)file;
+    names_sum += hash_bytes(name, strlen(name));
+}
+
+/* What a process that is killed now leaves behind: if files come or go meanwhile it is copied again. */
 static void copy_directory(void)
 {
+    uint64_t before;
     do {
+        names_sum = 0;
+        each_file(dir, add_name);
+        before = names_sum;
         copy_is_torn = false;
         remove_directory(copy);
         HOLDS(mkdir(copy, 0700) == 0);
         each_file(dir, copy_file);
-    } while (copy_is_torn);
+        names_sum = 0;
+        each_file(dir, add_name);
+    } while (copy_is_torn || names_sum != before);
 }
 
 static char newest[512]; /* the last log */
@@ -859,6 +875,63 @@ START_TEST(other_rules_in_a_living_server_lose_nothing_in_silence)
 }
 END_TEST
 
+/* ---- what a crash swallows */
+
+static void tell(struct server *s, const char *topic, const char *json)
+{
+    HOLDS(publish_key(s, topic, json, "").result == 0);
+}
+
+static char told[4][200];
+static size_t told_count;
+
+static void note_told(const char *topic, struct slice payload, void *ctx)
+{
+    (void)ctx;
+    HOLDS(told_count < HLY_ARRAY_LEN(told));
+    snprintf(told[told_count++], sizeof told[0], "%s %.*s", topic, (int)payload.len, payload.ptr);
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+START_TEST(who_was_there_at_a_crash_is_told_gone_once_and_nobody_else)
+{
+    struct server s;
+    ck_assert_int_eq(server_open(&s, dir, rules), 0);
+    tell(&s, "$halley/connect", "{\"connection\":\"a.1\",\"sub\":null,\"transport\":\"sse\"}");
+    tell(&s, "$halley/connect", "{\"connection\":\"b.2\",\"sub\":null,\"transport\":\"sse\"}");
+    tell(&s, "$halley/occupied", "{\"topic\":\"x\"}");
+    tell(&s, "$halley/occupied", "{\"topic\":\"y\"}");
+    tell(&s, "$halley/disconnect", "{\"connection\":\"a.1\",\"sub\":null,\"transport\":\"sse\",\"reason\":\"lost\",\"duration_ms\":5}");
+    tell(&s, "$halley/vacated", "{\"topic\":\"x\"}");
+    copy_directory();
+    server_close(&s);
+    for (int again = 0; again < 2; again++) { /* stops in peace, before anybody listened, change nothing */
+        ck_assert_int_eq(server_open(&s, copy, rules), 0);
+        server_close(&s);
+    }
+    struct journal_dir d;
+    struct journal_found found;
+    struct journal_roll roll;
+    struct hub *hub = hub_new(&limits, rules, 1, "whatever");
+    journal_roll_init(&roll);
+    ck_assert_int_eq(journal_dir_open(&d, copy, error, sizeof error), 0);
+    ck_assert_int_eq(journal_load(&d, hub, &roll, &found, error, sizeof error), 0);
+    ck_assert(!journal_roll_take(&roll, ROLL_DISCONNECT | ROLL_VACATED, note_told, NULL));
+    ck_assert(!journal_roll_take(&roll, ROLL_DISCONNECT | ROLL_VACATED, note_told, NULL)); /* on its way */
+    ck_assert_uint_eq(told_count, 2);
+    qsort(told, 2, sizeof told[0], compare_texts);
+    ck_assert_ptr_eq(strstr(told[0], "$halley/disconnect {\"connection\":\"b.2\",\"sub\":null,\"transport\":\"sse\",\"reason\":\"crash\",\"duration_ms\":"), told[0]);
+    ck_assert_str_eq(told[1], "$halley/vacated {\"topic\":\"y\"}");
+    journal_roll_done(&roll);
+    journal_dir_close(&d);
+    hub_free(hub);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("journal");
@@ -885,6 +958,7 @@ int main(void)
     tcase_add_loop_test(c, a_stop_answers_all_that_is_in_flight, 0, 2);
     tcase_add_test(c, too_much_in_the_queue_holds_publishers_until_it_is_written);
     tcase_add_loop_test(c, other_rules_in_a_living_server_lose_nothing_in_silence, 0, 3);
+    tcase_add_test(c, who_was_there_at_a_crash_is_told_gone_once_and_nobody_else);
     suite_add_tcase(s, c);
     return run_suite(s);
 }
