@@ -42,7 +42,7 @@ static int take_lock(struct journal_dir *d, char *error, size_t error_size)
     snprintf(path, sizeof path, "%s/lock", d->path);
     d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock_fd < 0)
-        return fail(error, error_size, errno, d->path, "its lock file cannot be opened: the directory belongs to the user that halleyd runs as, with mode 0700");
+        return fail(error, error_size, errno, d->path, "its file 'lock' cannot be opened: the directory and the files in it belong to the user that halleyd runs as (chown -R)");
     if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
         int reason = errno;
         ssize_t n = read(d->lock_fd, text, sizeof text - 1);

@@ -609,6 +609,12 @@ START_TEST(what_is_wrong_with_the_directory_is_said)
     ck_assert_msg(strstr(error, "is not a directory") != NULL, "%s", error);
     server_close(&s);
     unlink(path);
+    snprintf(path, sizeof path, "%s/journal/lock", root); /* as one that belongs to another user, which root would not notice */
+    HOLDS(mkdir(dir, 0700) == 0 && mkdir(path, 0700) == 0);
+    ck_assert_int_eq(server_open(&s, dir, rules), -EISDIR);
+    ck_assert_msg(strstr(error, "'lock' cannot be opened: the directory and the files in it belong") != NULL, "%s", error);
+    server_close(&s);
+    rmdir(path);
 }
 END_TEST
 
