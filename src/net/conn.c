@@ -400,6 +400,11 @@ const char *conn_tls_version(const struct conn *c, bool *ret_resumed)
     return c->tls == NULL ? NULL : tls_version(c->tls, ret_resumed);
 }
 
+uint32_t conn_unread(const struct conn *c)
+{
+    return c->tls == NULL ? 0 : tls_unread(c->tls);
+}
+
 /* ---- time */
 
 void conn_set_timer(struct conn *c, uint64_t after_ms)

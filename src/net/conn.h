@@ -119,6 +119,9 @@ void conn_set_timer(struct conn *c, uint64_t after_ms);
 /* Milliseconds since the last byte was received, to the wheel's tick. */
 uint64_t conn_quiet_ms(const struct conn *c);
 
+/* Bytes that have been received and not read: of a TLS record that is not whole yet. On a slow line one of 16 KB takes many seconds. */
+uint32_t conn_unread(const struct conn *c);
+
 uint64_t conn_age_ms(const struct conn *c); /* since its beginning, to the wheel's tick */
 
 /* A walk over a loop's connections, in slices: between them connections may come and go. Own thread. */

@@ -30,6 +30,7 @@ struct tls_conn {
     uint32_t in_off;
     uint32_t out_off;
     uint32_t in_budget; /* bytes that may be read in this turn */
+    uint32_t unread;    /* bytes of a record that is not whole yet, of those before it that had nothing to read, too */
     uint32_t events_tick;
     uint16_t events;    /* of the minute that began at events_tick */
     uint8_t state;      /* enum tls_state */
@@ -119,6 +120,7 @@ static int on_read(BIO *bio, char *out, int len)
     ssize_t n = want == 0 ? -1 : recv(t->conn->io.fd, out, want, MSG_DONTWAIT);
     if (n > 0) {
         t->in_budget -= (uint32_t)n;
+        t->unread += (uint32_t)n;
         t->was_short = (size_t)n < want;
         t->was_heard = true;
         return (int)n;
@@ -391,10 +393,12 @@ size_t tls_read(struct tls_conn *t, uint8_t *out, size_t max, int *ret_end, bool
     forget_errors();
     while (total < max && !is_done) {
         int n = SSL_read(t->ssl, out + total, (int)(max - total));
-        if (n > 0)
+        if (n > 0) {
             total += (size_t)n;
-        else
+            t->unread = 0;
+        } else {
             *ret_end = end_of_read(t, n);
+        }
         is_done = n <= 0 || (t->was_short && !SSL_has_pending(t->ssl));
     }
     *ret_heard = t->was_heard;
@@ -416,6 +420,11 @@ void tls_resume(struct tls_conn *t)
 {
     if (t->has_more)
         tls_read_on(t);
+}
+
+uint32_t tls_unread(const struct tls_conn *t)
+{
+    return t->unread;
 }
 
 /* ---- handshakes */
@@ -460,6 +469,7 @@ static void step(struct tls_conn *t)
     int r = SSL_do_handshake(t->ssl);
     if (r == 1 && t->error == 0) {
         t->state = TLS_OPEN;
+        t->unread = 0;
         t->events_tick = c->loop->wheel.tick;
         tls_read_on(t); /* its first request may have come with it */
         conn_secured(c, NULL);

@@ -62,6 +62,8 @@ size_t tls_read(struct tls_conn *t, uint8_t *out, size_t max, int *ret_end, bool
 /* There may be more to read than the kernel knows of: let the loop come back. */
 void tls_read_on(struct tls_conn *t);
 void tls_resume(struct tls_conn *t); /* it is not paused any more */
+/* Bytes of a record that has begun: its plain text is there when the last of them is. */
+uint32_t tls_unread(const struct tls_conn *t);
 
 /* Queue close_notify, once: nothing is sent after it. */
 void tls_say_goodbye(struct tls_conn *t);

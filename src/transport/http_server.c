@@ -45,6 +45,7 @@ struct http_client {
     uint64_t waited;            /* bytes of answers that waited when the timer was set */
     struct paused paused;       /* while the hub is congested */
     enum http_state state;
+    uint32_t record_came; /* of the TLS record that was arriving when the timer was set */
     bool keep_alive; /* after the current answer */
     bool is_head;
     bool in_process; /* http_process() is on the stack: it goes on by itself */
@@ -303,6 +304,7 @@ static void http_request(struct http_client *h, bool is_cut)
     stat_add(&h->reactor->stats.http_requests, 1);
     h->in_body = false;
     h->waited = 0;
+    h->record_came = 0;
     h->keep_alive = rq->keep_alive && !h->is_stopped;
     h->is_head = rq->method == HTTP1_HEAD;
     http_enter(h, HTTP_ANSWERING);
@@ -329,6 +331,7 @@ static void http_body_came(struct http_client *h, size_t len)
     if (!h->in_body) {
         h->in_body = true;
         h->body_came = 0;
+        h->record_came = conn_unread(h->conn);
         conn_set_timer(h->conn, h->reactor->settings->handshake_timeout_ms);
         return;
     }
@@ -343,9 +346,11 @@ static bool http_may_take_longer(struct http_client *h)
     h->waited = conn_waiting(h->conn);
     if (h->waited > 0 && (waited == 0 || h->waited < waited))
         return true;
-    if (!h->in_body)
-        return h->conn->paused != 0 && h->waited == 0;
-    bool is_fast = h->body_came >= set->min_rate * set->handshake_timeout_ms / 1000 || h->conn->paused != 0;
+    uint64_t least = h->record_came + set->min_rate * set->handshake_timeout_ms / 1000;
+    h->record_came = conn_unread(h->conn);
+    if (!h->in_body) /* a record may hold the head and much of the body: one is waited for as a body is */
+        return (h->conn->paused != 0 && h->waited == 0) || (set->min_rate != 0 && h->record_came >= least);
+    bool is_fast = h->body_came + h->record_came >= least || h->conn->paused != 0;
     h->body_came = 0;
     return is_fast;
 }

@@ -262,10 +262,16 @@ static void ws_on_event(struct ws_conn *ws, const struct ws_event *ev, bool has_
 
 #define RATE_UNIT 16 /* bytes: 24 bits of them are the largest limits.message */
 
+/* What has come of the message that is arriving, and of the TLS record that has more of it. */
+static uint64_t ws_came(const struct ws_conn *ws)
+{
+    return ws_reader_received(&ws->reader) + conn_unread(ws->conn);
+}
+
 static void ws_look_at_message(struct ws_conn *ws)
 {
     ws->looked_tick = ws->conn->loop->wheel.tick | 1; /* not 0 */
-    ws->looked_units = (uint32_t)(ws_reader_received(&ws->reader) / RATE_UNIT) & 0xffffff;
+    ws->looked_units = (uint32_t)(ws_came(ws) / RATE_UNIT) & 0xffffff;
 }
 
 /* Has less than limits.min_rate come of the message that is arriving, for as long as limits.handshake_timeout? It holds memory meanwhile. */
@@ -275,7 +281,7 @@ static bool ws_is_too_slow(struct ws_conn *ws)
     uint64_t passed_ms = (uint64_t)(ws->conn->loop->wheel.tick - ws->looked_tick) * WHEEL_TICK_MS;
     if (ws->looked_tick == 0 || set->min_rate == 0 || passed_ms < set->handshake_timeout_ms)
         return false;
-    uint64_t got = ws_reader_received(&ws->reader), before = (uint64_t)ws->looked_units * RATE_UNIT;
+    uint64_t got = ws_came(ws), before = (uint64_t)ws->looked_units * RATE_UNIT;
     if (ws->conn->paused == 0 && got < before + set->min_rate * passed_ms / 1000)
         return true;
     ws_look_at_message(ws);
