@@ -297,6 +297,7 @@ static void answer_drain(struct server *s, struct control_order *o)
         log_info("stopping", "a backend asked for it: clients are told to reconnect");
     buf_printf(&o->answer, "{\"draining\":true,\"clients\":%" PRIu64 ",\"drain_ms\":%" PRIu64 "}", clients,
                clients == 0 ? 0 : s->live->config->drain_time_ms);
+    atomic_store(&s->view.draining, true); /* who has the answer finds it so */
     o->finish(o);
     server_leave(s);
 }
