@@ -919,7 +919,7 @@ START_TEST(a_token_is_checked_with_the_key_that_it_names)
 {
     struct jwt_report report;
     char *one = path_of("secret"), *two = path_of("rsa.pub"), *three = path_of("p256.pub");
-    struct jwt_key_file keys[] = { { one, "one", NULL }, { two, "two", NULL }, { three, "three", "ES256" } };
+    struct jwt_key_file keys[] = { { one, "one", NULL, false }, { two, "two", NULL, false }, { three, "three", "ES256", false } };
     struct jwt *j = verifier_of((struct jwt_config){ .keys = keys, .key_count = 3 }, &report);
     char *token = forge(kids[_i].header, "{}", kids[_i].with);
     ck_assert_uint_eq(report.keys, 3);
@@ -937,9 +937,9 @@ START_TEST(two_keys_with_one_kid_for_the_same_tokens_are_a_mistake)
     struct jwt_report report;
     struct jwt *j = NULL;
     char *one = path_of("rsa.pub"), *two = path_of("other_rsa.pub"), *three = path_of("p256.pub");
-    struct jwt_key_file same[] = { { one, "k", NULL }, { two, "k", NULL } };
-    struct jwt_key_file differ[] = { { one, "k", NULL }, { three, "k", NULL } },
-                        pinned[] = { { one, "k", "RS256" }, { two, "k", "PS256" } };
+    struct jwt_key_file same[] = { { one, "k", NULL, false }, { two, "k", NULL, false } };
+    struct jwt_key_file differ[] = { { one, "k", NULL, false }, { three, "k", NULL, false } },
+                        pinned[] = { { one, "k", "RS256", false }, { two, "k", "PS256", false } };
     ck_assert_int_eq(jwt_new(&(struct jwt_config){ .keys = same, .key_count = 2 }, &j, &report), -EINVAL);
     ck_assert_ptr_nonnull(strstr(report.error, "other_rsa.pub: the key has the kid of a key before it"));
     jwt_unref(verifier_of((struct jwt_config){ .keys = differ, .key_count = 2 }, &report));
@@ -1277,10 +1277,10 @@ START_TEST(a_configuration_that_makes_no_sense_is_refused)
         uint32_t leeway_s;
         const char *says;
     } cases[] = {
-        { { path, NULL, NULL }, 0, 0, "name a key file" }, { { path, NULL, NULL }, 1, 3601, "leeway" },
-        { { path, "", NULL }, 1, 0, "1 to 255 bytes" },    { { path, NULL, "HS256" }, 1, 0, "does not fit" },
-        { { path, NULL, "none" }, 1, 0, "not supported" }, { { path, NULL, "" }, 1, 0, "not supported" },
-        { { set, "a", NULL }, 1, 0, "is a JWK Set" },      { { set, NULL, "HS256" }, 1, 0, "is a JWK Set" },
+        { { path, NULL, NULL, false }, 0, 0, "name a key file" }, { { path, NULL, NULL, false }, 1, 3601, "leeway" },
+        { { path, "", NULL, false }, 1, 0, "1 to 255 bytes" },    { { path, NULL, "HS256", false }, 1, 0, "does not fit" },
+        { { path, NULL, "none", false }, 1, 0, "not supported" }, { { path, NULL, "", false }, 1, 0, "not supported" },
+        { { set, "a", NULL, false }, 1, 0, "is a JWK Set" },      { { set, NULL, "HS256", false }, 1, 0, "is a JWK Set" },
     };
     for (size_t i = 0; i < HLY_ARRAY_LEN(cases); i++) {
         struct jwt_config c = { .keys = &cases[i].key, .key_count = cases[i].count, .leeway_s = cases[i].leeway_s };
@@ -1305,7 +1305,7 @@ START_TEST(what_is_made_is_accepted_by_the_public_key)
     static const char *const patterns[] = { "chat/**", "b" };
     struct jwt_report report;
     char *path = path_of(private_file(a)), *text = NULL;
-    struct jwt_key_file key = { path, "k-1", jwt_algorithm_name(a) };
+    struct jwt_key_file key = { path, "k-1", jwt_algorithm_name(a), false };
     struct jwt_claims c = { .subject = "ada",
                             .id = "t-1",
                             .issued_s = NOW_S,
@@ -1346,20 +1346,20 @@ START_TEST(what_would_be_refused_is_not_made)
         struct jwt_claims claims;
         const char *says;
     } cases[] = {
-        { { path, NULL, NULL }, { .subscribe = { bad, 1 } }, "'a*b' cannot be in subscribe" },
-        { { path, NULL, NULL }, { .publish = { bad, 1 } }, "'a*b' cannot be in publish" },
-        { { path, NULL, NULL }, { .auto_names = { bad, 1 } }, "'a*b' cannot be in auto" },
-        { { path, NULL, NULL }, { .subscribe = { many + 100, 257 } }, "256 patterns" },
-        { { path, NULL, NULL }, { .subscribe = { many, 60 } }, "longer than 8192 bytes" },
-        { { path, NULL, NULL }, { .subject = long_text }, "sub" },
-        { { path, NULL, NULL }, { .subject = "\xff" }, "subject is not UTF-8" },
-        { { path, NULL, NULL }, { .audiences = { latin, 1 } }, "audience is not UTF-8" },
-        { { path, "\xff", NULL }, { 0 }, "kid is not UTF-8" },
-        { { path, NULL, NULL }, { .info = "{\"a\"" }, "not JSON" },
-        { { path, NULL, NULL }, { .info = "[]" }, "not a JSON object" },
-        { { path, NULL, "RS256" }, { 0 }, "kid and algorithm" },
-        { { path, NULL, "none" }, { 0 }, "there is no algorithm 'none'" },
-        { { public_path, NULL, NULL }, { 0 }, "is a public key" },
+        { { path, NULL, NULL, false }, { .subscribe = { bad, 1 } }, "'a*b' cannot be in subscribe" },
+        { { path, NULL, NULL, false }, { .publish = { bad, 1 } }, "'a*b' cannot be in publish" },
+        { { path, NULL, NULL, false }, { .auto_names = { bad, 1 } }, "'a*b' cannot be in auto" },
+        { { path, NULL, NULL, false }, { .subscribe = { many + 100, 257 } }, "256 patterns" },
+        { { path, NULL, NULL, false }, { .subscribe = { many, 60 } }, "longer than 8192 bytes" },
+        { { path, NULL, NULL, false }, { .subject = long_text }, "sub" },
+        { { path, NULL, NULL, false }, { .subject = "\xff" }, "subject is not UTF-8" },
+        { { path, NULL, NULL, false }, { .audiences = { latin, 1 } }, "audience is not UTF-8" },
+        { { path, "\xff", NULL, false }, { 0 }, "kid is not UTF-8" },
+        { { path, NULL, NULL, false }, { .info = "{\"a\"" }, "not JSON" },
+        { { path, NULL, NULL, false }, { .info = "[]" }, "not a JSON object" },
+        { { path, NULL, "RS256", false }, { 0 }, "kid and algorithm" },
+        { { path, NULL, "none", false }, { 0 }, "there is no algorithm 'none'" },
+        { { public_path, NULL, NULL, false }, { 0 }, "is a public key" },
     };
     for (size_t i = 0; i < HLY_ARRAY_LEN(cases); i++) {
         struct jwt_report report;
@@ -1376,7 +1376,7 @@ START_TEST(a_key_of_a_set_is_chosen_by_kid_and_algorithm)
 {
     struct jwt_report report;
     char *path = put_text("signing", "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"a\"," K32 "}," A_KEY "]}"), *text = NULL;
-    struct jwt_key_file key = { path, "good", "HS512" };
+    struct jwt_key_file key = { path, "good", "HS512", false };
     ck_assert_int_eq(jwt_make(&key, &(struct jwt_claims){ 0 }, &text, &report), 0);
     struct jwt *j = verifier("secret"); /* the same bytes */
     check("good", verify(j, text), JWT_OK);
