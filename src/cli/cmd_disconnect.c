@@ -1,11 +1,10 @@
 /* halley disconnect and halley revoke: POST /disconnect and /revoke of the backend door. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 
 #include "base/buf.h"
-#include "cli/cli.h"
 #include "cli/http_get.h"
+#include "cli/order.h"
 
 static void add(struct buf *target, const char *key, const char *value)
 {
@@ -17,25 +16,17 @@ static void add(struct buf *target, const char *key, const char *value)
 
 static enum cli_exit post(const struct cli *cli, struct buf *target)
 {
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    struct endpoint_error error;
+    json_t *answer = NULL;
     buf_append(target, "", 1);
     if (target->failed) {
         cli_error("out of memory");
         return CLI_REFUSED;
     }
-    int r = http_post(&cli->server, (const char *)target->data, &body, &error);
-    if (r != 0) {
-        cli_error("%s", error.text);
-        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
-    }
-    json_t *answer = json_loadb((const char *)body.data, body.len, 0, NULL);
-    if (cli->json)
-        printf("%s", (const char *)body.data);
-    else
+    enum cli_exit code = order_post(cli, (const char *)target->data, &answer);
+    if (code == CLI_DONE && !cli->json)
         printf("%" JSON_INTEGER_FORMAT "\n", json_integer_value(json_object_get(answer, "disconnected")));
     json_decref(answer);
-    return CLI_DONE;
+    return code;
 }
 
 /* A user as the argument, or something else by an option. */

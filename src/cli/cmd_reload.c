@@ -1,32 +1,13 @@
 /* halley reload and halley drain: POST /reload and /drain of the backend door. */
-#include <jansson.h>
 #include <stdio.h>
 
-#include "base/buf.h"
-#include "cli/cli.h"
-#include "cli/http_get.h"
-
-/* {"error":{"message":"…"}} is what a person wants to read of a refusal; the rest is in error already. */
-static enum cli_exit post(const struct cli *cli, const char *target, json_t **ret)
-{
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    struct endpoint_error error;
-    int r = http_post(&cli->server, target, &body, &error);
-    if (r != 0) {
-        cli_error("%s", error.text);
-        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
-    }
-    *ret = json_loadb((const char *)body.data, body.len, 0, NULL);
-    if (cli->json)
-        printf("%s", (const char *)body.data);
-    return CLI_DONE;
-}
+#include "cli/order.h"
 
 static enum cli_exit run_reload(const struct cli *cli)
 {
     json_t *answer = NULL, *name;
     size_t i;
-    enum cli_exit code = post(cli, "/reload", &answer);
+    enum cli_exit code = order_post(cli, "/reload", &answer);
     if (code == CLI_DONE && !cli->json) {
         printf("reloaded\n");
         json_array_foreach(json_object_get(answer, "restart"), i, name)
@@ -58,7 +39,7 @@ const struct cli_command cmd_reload = {
 static enum cli_exit run_drain(const struct cli *cli)
 {
     json_t *answer = NULL;
-    enum cli_exit code = post(cli, "/drain", &answer);
+    enum cli_exit code = order_post(cli, "/drain", &answer);
     if (code == CLI_DONE && !cli->json)
         printf("draining: %" JSON_INTEGER_FORMAT " clients within %.1f s\n", json_integer_value(json_object_get(answer, "clients")),
                (double)json_integer_value(json_object_get(answer, "drain_ms")) / 1000);

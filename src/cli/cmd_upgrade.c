@@ -1,28 +1,17 @@
 /* halley upgrade: POST /upgrade of the backend door. */
-#include <jansson.h>
 #include <stdio.h>
 
-#include "base/buf.h"
-#include "cli/cli.h"
-#include "cli/http_get.h"
+#include "cli/order.h"
 
 static enum cli_exit run_upgrade(const struct cli *cli)
 {
-    HLY_CLEANUP(buf_done) struct buf body = { 0 };
-    struct endpoint_error error;
-    int r = http_post(&cli->server, "/upgrade", &body, &error);
-    if (r != 0) {
-        cli_error("%s", error.text);
-        return r > 0 ? CLI_REFUSED : CLI_NO_CONNECTION;
-    }
-    json_t *answer = json_loadb((const char *)body.data, body.len, 0, NULL);
-    if (cli->json)
-        printf("%s", (const char *)body.data);
-    else
+    json_t *answer = NULL;
+    enum cli_exit code = order_post(cli, "/upgrade", &answer);
+    if (code == CLI_DONE && !cli->json)
         printf("upgraded to version %s, process %lld; publishes waited for %lld ms\n", json_string_value(json_object_get(answer, "version")),
                (long long)json_integer_value(json_object_get(answer, "pid")), (long long)json_integer_value(json_object_get(answer, "held_ms")));
     json_decref(answer);
-    return CLI_DONE;
+    return code;
 }
 
 const struct cli_command cmd_upgrade = {
